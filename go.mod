@@ -1,0 +1,3 @@
+module github.com/isolde-run/isolde
+
+go 1.26

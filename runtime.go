@@ -1,0 +1,212 @@
+package isolde
+
+import (
+	"strconv"
+	"time"
+)
+
+// AgentRuntime is a hosted agent: a name with immutable versions.
+type AgentRuntime struct {
+	ID        RuntimeID     `json:"agentRuntimeId"`
+	Name      string        `json:"agentRuntimeName"` // unique on a server; see ValidateName
+	Status    Status        `json:"status"`
+	Latest    VersionNumber `json:"agentRuntimeVersion"` // the newest version, whatever its status
+	CreatedAt time.Time     `json:"createdAt"`
+	UpdatedAt time.Time     `json:"lastUpdatedAt"`
+}
+
+// VersionNumber counts the versions of an agent runtime from 1.
+type VersionNumber int
+
+// String is the decimal form the API uses.
+func (n VersionNumber) String() string { return strconv.Itoa(int(n)) }
+
+// Status is the state of an agent runtime, a version or an endpoint, in the
+// API's own words.
+type Status string
+
+// The statuses of the AgentCore control plane.
+const (
+	StatusCreating     Status = "CREATING"
+	StatusCreateFailed Status = "CREATE_FAILED"
+	StatusUpdating     Status = "UPDATING"
+	StatusUpdateFailed Status = "UPDATE_FAILED"
+	StatusReady        Status = "READY"
+	StatusDeleting     Status = "DELETING"
+	StatusDeleteFailed Status = "DELETE_FAILED"
+)
+
+// Version is an immutable state of an agent runtime: what runs, and how.
+type Version struct {
+	Runtime       RuntimeID     `json:"agentRuntimeId"`
+	Number        VersionNumber `json:"agentRuntimeVersion"`
+	Spec          VersionSpec   `json:"spec"`
+	Image         string        `json:"image,omitempty"` // digest of the built image, "sha256:…"; empty until READY
+	Status        Status        `json:"status"`
+	FailureReason string        `json:"failureReason,omitempty"`
+	CreatedAt     time.Time     `json:"createdAt"`
+}
+
+// VersionSpec is what a caller says of a version.
+type VersionSpec struct {
+	Description string            `json:"description,omitempty"`
+	Language    Language          `json:"language,omitempty"`   // empty: found from the entry point
+	Entrypoint  []string          `json:"entrypoint,omitempty"` // e.g. ["agent.py"], ["opentelemetry-instrument","agent.py"], ["./server","-v"]
+	Environment map[string]string `json:"environment,omitempty"`
+	Protocol    Protocol          `json:"protocol,omitempty"` // empty: HTTP
+	Lifecycle   Lifecycle         `json:"lifecycle,omitzero"`
+	Resources   Resources         `json:"resources,omitzero"`
+	Network     Network           `json:"network,omitzero"`
+}
+
+// Language says how a folder with an entry point becomes an image.
+type Language string
+
+// The languages that image/ builds. Command takes the folder as it is and
+// runs the entry point, which must be an executable in it.
+const (
+	LanguagePython  Language = "python"
+	LanguageNode    Language = "node"
+	LanguageGo      Language = "go"
+	LanguageCommand Language = "command"
+)
+
+// Protocol is what the agent speaks on its port.
+type Protocol string
+
+// The protocols of the AgentCore API. Only HTTP is served so far.
+const (
+	ProtocolHTTP Protocol = "HTTP"
+	ProtocolMCP  Protocol = "MCP"
+	ProtocolA2A  Protocol = "A2A"
+	ProtocolAGUI Protocol = "AGUI"
+)
+
+// Port is where an agent of the protocol listens, from the AgentCore
+// service contract.
+func (p Protocol) Port() int {
+	switch p {
+	case ProtocolMCP:
+		return 8000
+	case ProtocolA2A:
+		return 9000
+	default:
+		return 8080
+	}
+}
+
+// Lifecycle bounds a session's life. The zero value of a field means its
+// default.
+type Lifecycle struct {
+	IdleTimeout Seconds `json:"idleRuntimeSessionTimeout,omitempty"` // 60 to 28800; default min(900, MaxLifetime)
+	MaxLifetime Seconds `json:"maxLifetime,omitempty"`               // 60 to 28800; default 28800
+}
+
+// Seconds is a duration as the API writes it.
+type Seconds int
+
+// Duration converts to the standard type.
+func (s Seconds) Duration() time.Duration { return time.Duration(s) * time.Second }
+
+// The bounds of the AgentCore limits page.
+const (
+	MinLifecycle       Seconds = 60
+	MaxLifecycle       Seconds = 28800
+	DefaultIdleTimeout Seconds = 900
+	DefaultMaxLifetime Seconds = 28800
+)
+
+// WithDefaults fills what is unset, by the API's rules: only the maximum
+// given → idle = min(900, maximum); only idle given → maximum = 28800.
+func (l Lifecycle) WithDefaults() Lifecycle {
+	if l.MaxLifetime == 0 {
+		l.MaxLifetime = DefaultMaxLifetime
+	}
+	if l.IdleTimeout == 0 {
+		l.IdleTimeout = min(DefaultIdleTimeout, l.MaxLifetime)
+	}
+	return l
+}
+
+// Validate reports the first bound that l, with defaults filled, breaks.
+func (l Lifecycle) Validate() error {
+	l = l.WithDefaults()
+	for _, f := range []struct {
+		name  string
+		value Seconds
+	}{{"idleRuntimeSessionTimeout", l.IdleTimeout}, {"maxLifetime", l.MaxLifetime}} {
+		if f.value < MinLifecycle || f.value > MaxLifecycle {
+			return Errorf(CodeInvalid, "%s is %d s; it must be %d to %d", f.name, f.value, MinLifecycle, MaxLifecycle)
+		}
+	}
+	if l.IdleTimeout > l.MaxLifetime {
+		return Errorf(CodeInvalid, "idleRuntimeSessionTimeout must be less than or equal to maxLifetime (%d > %d)", l.IdleTimeout, l.MaxLifetime)
+	}
+	return nil
+}
+
+// Resources bound one sandbox. The zero value of a field means its default.
+type Resources struct {
+	CPUs        float64 `json:"cpus,omitempty"`        // cores; default 2, never more than the machine has
+	MemoryBytes int64   `json:"memoryBytes,omitempty"` // default 8 GiB, never more than the machine has
+	Processes   int     `json:"processes,omitempty"`   // host tasks; default 4096
+	DiskBytes   int64   `json:"diskBytes,omitempty"`   // what the session may write; default 1 GiB
+}
+
+// The defaults: the hardware of an AgentCore session is 2 vCPU and 8 GB, and
+// 1 GB of session storage.
+const (
+	DefaultCPUs              = 2
+	DefaultMemoryBytes int64 = 8 << 30
+	DefaultProcesses         = 4096
+	DefaultDiskBytes   int64 = 1 << 30
+)
+
+// WithDefaults fills what is unset.
+func (r Resources) WithDefaults() Resources {
+	if r.CPUs == 0 {
+		r.CPUs = DefaultCPUs
+	}
+	if r.MemoryBytes == 0 {
+		r.MemoryBytes = DefaultMemoryBytes
+	}
+	if r.Processes == 0 {
+		r.Processes = DefaultProcesses
+	}
+	if r.DiskBytes == 0 {
+		r.DiskBytes = DefaultDiskBytes
+	}
+	return r
+}
+
+// Network is what a sandbox may reach. Other sessions, the host and link-local
+// addresses (the metadata service) are out of reach under every policy.
+type Network struct {
+	Egress Egress `json:"egress,omitempty"` // empty: EgressInternet
+}
+
+// Egress is a policy for connections that leave a sandbox.
+type Egress string
+
+// The policies. EgressInternet reaches public addresses and the host's name
+// servers; private networks stay out of reach. EgressNone reaches nothing.
+const (
+	EgressInternet Egress = "internet"
+	EgressNone     Egress = "none"
+)
+
+// Endpoint is a name that points at a version of an agent runtime.
+type Endpoint struct {
+	Runtime   RuntimeID     `json:"agentRuntimeId"`
+	Name      EndpointName  `json:"name"`
+	Version   VersionNumber `json:"liveVersion"` // 0 while no version is READY
+	Status    Status        `json:"status"`
+	CreatedAt time.Time     `json:"createdAt"`
+	UpdatedAt time.Time     `json:"lastUpdatedAt"`
+}
+
+// EndpointName names an endpoint; names are case-sensitive.
+type EndpointName string
+
+// DefaultEndpoint follows the newest READY version and cannot be deleted.
+const DefaultEndpoint EndpointName = "DEFAULT"

@@ -1,0 +1,195 @@
+// Package sandbox is the seam between sessions and what isolates them: a
+// [Driver] starts sandboxes, a [Sandbox] is one running agent.
+//
+// A driver owns everything it makes for a sandbox (processes, namespaces,
+// mounts, links, control groups, files) and takes all of it away in
+// [Sandbox.Stop], also after a crash of the agent, of the driver's own helper
+// processes or of the server. A sandbox does not die with the server: a new
+// server finds it again with [Driver.Recover]. Every driver passes the suite
+// in sandbox/sandboxtest.
+package sandbox
+
+import (
+	"context"
+	"net"
+	"strconv"
+	"time"
+
+	"github.com/isolde-run/isolde"
+)
+
+// Driver starts sandboxes of one kind. All methods are safe for concurrent
+// use.
+type Driver interface {
+	// Name is the driver's name on the command line, e.g. "gvisor".
+	Name() string
+
+	// Capabilities says what the driver's sandboxes are and can do. It does
+	// not change after the driver was opened.
+	Capabilities() Capabilities
+
+	// Start makes a sandbox and starts the agent's process in it. It returns
+	// once the process runs; whether the agent is healthy is the caller's to
+	// find out. When it fails, or ctx ends first, nothing is left of it. After
+	// it returned, ctx has no hold on the sandbox. Errors: CodeUnsupported
+	// when the driver lacks something for this spec, CodeQuota when a limit of
+	// the machine is reached, CodeAgent when the command cannot be executed,
+	// else internal.
+	Start(ctx context.Context, spec Spec) (Sandbox, error)
+
+	// Recover returns the sandboxes that an earlier server left running under
+	// the driver's state folder, and takes away what is left of dead ones. It
+	// is called once, before the first Start.
+	Recover(ctx context.Context) ([]Sandbox, error)
+
+	// Close releases what the driver itself holds (goroutines, descriptors,
+	// and shared network pieces if no sandbox is left). Running sandboxes go
+	// on. Idempotent.
+	Close() error
+}
+
+// Execer is implemented by sandboxes that can run further commands.
+type Execer interface {
+	// Exec runs a command beside the agent: same files, environment and
+	// limits. It returns when the command has ended or ctx did (the command
+	// is killed then), with the exit code. Safe for concurrent use.
+	Exec(ctx context.Context, cmd Command) (exitCode int, err error)
+}
+
+// Sandbox is one running agent. All methods are safe for concurrent use.
+type Sandbox interface {
+	// ID is the id of the Spec the sandbox was started with.
+	ID() ID
+
+	// Labels are the labels of the Spec, also after Recover.
+	Labels() map[string]string
+
+	// Dial connects to a TCP port of the agent. It fails with
+	// ECONNREFUSED in its chain when nothing listens there, and with
+	// net.ErrClosed once the sandbox is stopped. ctx bounds the dial only.
+	Dial(ctx context.Context, port int) (net.Conn, error)
+
+	// Stats measures the sandbox now. Values that the driver cannot measure
+	// are zero.
+	Stats(ctx context.Context) (Stats, error)
+
+	// Done is closed when the agent's process has ended, for whatever reason.
+	Done() <-chan struct{}
+
+	// Exit tells how the agent's process ended; valid once Done is closed.
+	Exit() Exit
+
+	// Stop ends the agent (SIGTERM, and SIGKILL after grace; at once if grace
+	// is zero) and takes away everything the driver made for the sandbox.
+	// It must be called after Done as well. Idempotent; a second call waits
+	// for the first. ctx bounds only the polite part: when it ends the agent
+	// is killed. An error says what could not be taken away.
+	Stop(ctx context.Context, grace time.Duration) error
+}
+
+// ID names a sandbox on its machine. It is made by [NewID] and fits in
+// interface and control group names.
+type ID string
+
+// Spec is everything a driver needs to start a sandbox. Pure data.
+type Spec struct {
+	ID        ID
+	Root      Root
+	Command   []string // argv; Command[0] is a path in the root, absolute or looked up in PATH of Env
+	Env       []string // "K=V", complete: nothing of the server's environment is added
+	Dir       string   // working directory in the root, absolute
+	UID, GID  uint32   // who the agent runs as
+	Hostname  string   // empty: the ID
+	Ports     []int    // where the agent listens; the first serves invocations
+	Resources isolde.Resources
+	Network   isolde.Network
+	LogFile   string            // host path; the agent's stdout and stderr are appended to it
+	Labels    map[string]string // kept with the sandbox; returned after Recover
+}
+
+// Root is the file system a sandbox starts from.
+type Root struct {
+	// Image is the host path of an EROFS file, shared by all sandboxes of a
+	// version. What a sandbox writes is its own and goes with it.
+	Image string
+	// Host is the same agent for a driver without a root of its own; nil for
+	// images that need one.
+	Host *HostRoot
+}
+
+// HostRoot runs an agent on the host's own files.
+type HostRoot struct {
+	Code    string   // host folder with the agent's code; copied for every sandbox, the copy is the working directory
+	Command []string // argv with host paths, relative ones resolved in the copy; replaces Spec.Command
+	Env     []string // "K=V", added to Spec.Env, winning over it
+}
+
+// Capabilities describe a driver.
+type Capabilities struct {
+	// Isolation is one sentence on what stands between the agent and the host.
+	Isolation string
+	// Isolated is false for a driver that lets an agent reach the host's
+	// files or processes. Such a driver is refused beyond loopback.
+	Isolated bool
+	// OwnNetwork says that each sandbox has ports of its own.
+	OwnNetwork bool
+	// MaxSandboxes bounds how many can run at once; 0 is no bound.
+	MaxSandboxes int
+}
+
+// Command is a command to run in a sandbox beside the agent.
+type Command struct {
+	Args   []string
+	Env    []string // added to the agent's
+	Dir    string   // empty: the agent's
+	Stdout WriteFunc
+	Stderr WriteFunc
+}
+
+// WriteFunc takes output as it comes. The slice is valid during the call.
+type WriteFunc func(p []byte) error
+
+// Write makes a WriteFunc an io.Writer; a nil one discards.
+func (f WriteFunc) Write(p []byte) (int, error) {
+	if f != nil {
+		if err := f(p); err != nil {
+			return 0, err
+		}
+	}
+	return len(p), nil
+}
+
+// Stats are measurements of a running sandbox.
+type Stats struct {
+	CPU         time.Duration // CPU time used since the start
+	MemoryBytes int64         // resident now, sandbox overhead included
+	Tasks       int           // host tasks now
+}
+
+// Exit is how an agent's process ended.
+type Exit struct {
+	Code   int        // exit status; 128+n for signal n; -1 if it is not known
+	Reason ExitReason // why, as far as the driver can tell
+}
+
+// ExitReason tells causes of an exit apart.
+type ExitReason string
+
+// The reasons.
+const (
+	ExitedItself   ExitReason = "exited"        // the process ended by itself
+	ExitedKilled   ExitReason = "killed"        // by Stop, or by somebody on the host
+	ExitedNoMemory ExitReason = "out of memory" // it reached its memory limit
+)
+
+// String reads like "exited with code 1" or "ran out of memory".
+func (e Exit) String() string {
+	switch {
+	case e.Reason == ExitedNoMemory:
+		return "ran out of memory and was killed"
+	case e.Reason == ExitedKilled || e.Code < 0:
+		return "was killed"
+	default:
+		return "exited with code " + strconv.Itoa(e.Code)
+	}
+}

@@ -1,0 +1,56 @@
+package isolde
+
+import "time"
+
+// SessionKey names a session: ids are the caller's, so they are unique within
+// an agent runtime only.
+type SessionKey struct {
+	Runtime RuntimeID
+	Session SessionID
+}
+
+// SessionState is where a session is in its life.
+type SessionState string
+
+// The states. A session is Active while a request runs or its agent says
+// HealthyBusy, and Idle otherwise. Stopped is not an end: the next invocation
+// with the id starts anew.
+const (
+	SessionStarting SessionState = "Starting"
+	SessionActive   SessionState = "Active"
+	SessionIdle     SessionState = "Idle"
+	SessionStopping SessionState = "Stopping"
+	SessionStopped  SessionState = "Stopped"
+)
+
+// Session is a snapshot of a session, for people and for the store.
+type Session struct {
+	Runtime      RuntimeID     `json:"agentRuntimeId"`
+	ID           SessionID     `json:"runtimeSessionId"`
+	Version      VersionNumber `json:"agentRuntimeVersion"`
+	State        SessionState  `json:"state"`
+	Driver       string        `json:"driver"`
+	Sandbox      string        `json:"sandbox,omitempty"` // the driver's id of it; empty when there is none
+	StartedAt    time.Time     `json:"startedAt"`         // when the sandbox's start began
+	LastActiveAt time.Time     `json:"lastActiveAt"`
+	IdleAt       time.Time     `json:"idleTimeoutAt,omitzero"` // when it ends if nothing happens; zero while Active
+	ExpiresAt    time.Time     `json:"expiresAt"`              // when it ends in any case
+	Requests     int64         `json:"requests"`               // invocations since the start
+	InFlight     int           `json:"inFlight"`
+	Busy         bool          `json:"busy,omitempty"` // the agent said HealthyBusy at its last ping
+	EndedAt      time.Time     `json:"endedAt,omitzero"`
+	EndReason    string        `json:"endReason,omitempty"`
+	LastError    *AgentError   `json:"lastError,omitempty"`
+}
+
+// Key is the session's key.
+func (s Session) Key() SessionKey { return SessionKey{s.Runtime, s.ID} }
+
+// AgentError is what an agent did wrong, in full, for its owner. API callers
+// get a RuntimeClientError without it, as on AWS.
+type AgentError struct {
+	Time    time.Time `json:"time"`
+	Request string    `json:"requestId,omitempty"`
+	Status  int       `json:"status,omitempty"` // what the agent answered; 0 if it did not answer
+	Message string    `json:"message"`          // the agent's own body or last output, at most 64 KiB
+}
