@@ -1,0 +1,100 @@
+// Package operator is Isolde's own API under /isolde/v1/, for what the
+// AgentCore API has no operation: deploy a folder, see sessions, end them,
+// read their output. [Handler] serves it and [Client] calls it.
+//
+// Every answer is JSON, or a stream of JSON lines (application/x-ndjson).
+// Errors have the form of [ErrorBody] with the status of their code.
+package operator
+
+import (
+	"time"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/image"
+	"github.com/isolde-run/isolde/sandbox"
+)
+
+// ErrorBody is the JSON of an error, as a body or within a [DeployEvent].
+type ErrorBody struct {
+	Code    isolde.Code `json:"code"`
+	Message string      `json:"message"`
+	Hint    string      `json:"hint,omitempty"`
+}
+
+// Info is what GET /isolde/v1/info answers.
+type Info struct {
+	Version      string                `json:"version"` // of the server
+	Region       string                `json:"region"`
+	Account      string                `json:"account"`
+	Driver       string                `json:"driver"`    // the one in use
+	Isolation    string                `json:"isolation"` // what it isolates
+	DataDir      string                `json:"dataDir"`
+	StartedAt    time.Time             `json:"startedAt"`
+	Fingerprints []sandbox.Fingerprint `json:"drivers,omitempty"`
+}
+
+// Deployment is the "spec" part of POST /isolde/v1/deployments, a
+// multipart/form-data body whose second part, "source", is a tar stream as
+// [image.Pack] makes it. The answer is a stream of [DeployEvent].
+type Deployment struct {
+	Name string             `json:"name"`
+	Spec isolde.VersionSpec `json:"spec"`
+}
+
+// DeployEvent is one line of a deployment's answer: exactly one field is set,
+// and the last line has Result or Error.
+type DeployEvent struct {
+	Progress *image.Progress `json:"progress,omitempty"`
+	Result   *Deployed       `json:"result,omitempty"`
+	Error    *ErrorBody      `json:"error,omitempty"`
+}
+
+// Deployed is a version that is READY.
+type Deployed struct {
+	ARN     string               `json:"agentRuntimeArn"`
+	ID      isolde.RuntimeID     `json:"agentRuntimeId"`
+	Name    string               `json:"agentRuntimeName"`
+	Version isolde.VersionNumber `json:"agentRuntimeVersion,string"`
+	Status  isolde.Status        `json:"status"`
+	Created bool                 `json:"created"` // false: a new version of an agent that was there, or no change
+	Changed bool                 `json:"changed"` // false: the newest version is already exactly this
+}
+
+// Agent is an agent runtime as GET /isolde/v1/agents/{idOrName} answers it.
+type Agent struct {
+	isolde.AgentRuntime
+	ARN       string            `json:"agentRuntimeArn"`
+	Versions  []isolde.Version  `json:"versions"`
+	Endpoints []isolde.Endpoint `json:"endpoints"`
+	Sessions  int               `json:"sessions"` // running now
+}
+
+// SessionList is what GET /isolde/v1/sessions answers. Query parameters:
+// agent (id or name), all=true for ended ones too.
+type SessionList struct {
+	Sessions []Session `json:"sessions"`
+}
+
+// Session is a session with what its sandbox uses now.
+type Session struct {
+	isolde.Session
+	AgentName   string  `json:"agentRuntimeName"`
+	CPUSeconds  float64 `json:"cpuSeconds,omitempty"`
+	MemoryBytes int64   `json:"memoryBytes,omitempty"`
+}
+
+// StopResult is what DELETE on /isolde/v1/sessions (all; query parameter
+// agent) and /isolde/v1/sessions/{session} (query parameter agent, if the id
+// is not unique) answers.
+type StopResult struct {
+	Stopped []isolde.SessionID `json:"stopped"`
+}
+
+// LogLine is a line of an agent's output, from the stream of
+// GET /isolde/v1/logs. Query parameters: agent (id or name, optional),
+// session (optional), follow=true, tail=N lines (default 200; -1 all).
+type LogLine struct {
+	Agent   string           `json:"agentRuntimeName"`
+	Session isolde.SessionID `json:"runtimeSessionId"`
+	Line    string           `json:"line"` // without its newline
+}

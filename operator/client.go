@@ -1,0 +1,258 @@
+package operator
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"iter"
+	"mime/multipart"
+	"net/http"
+	"net/textproto"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/image"
+)
+
+// Client calls the operator API of a server. Every error it returns is an
+// [isolde.Error]: the server's, or CodeUnavailable when there is no answer.
+type Client struct {
+	URL  string       // e.g. "http://127.0.0.1:4765"
+	HTTP *http.Client // nil: http.DefaultClient
+}
+
+// Info asks the server about itself.
+func (c *Client) Info(ctx context.Context) (Info, error) {
+	return get[Info](ctx, c, http.MethodGet, "/isolde/v1/info", nil)
+}
+
+// Agents lists the agent runtimes by name.
+func (c *Client) Agents(ctx context.Context) ([]Agent, error) {
+	return get[[]Agent](ctx, c, http.MethodGet, "/isolde/v1/agents", nil)
+}
+
+// Agent finds an agent runtime by id, name or ARN.
+func (c *Client) Agent(ctx context.Context, idOrName string) (Agent, error) {
+	return get[Agent](ctx, c, http.MethodGet, "/isolde/v1/agents/"+url.PathEscape(idOrName), nil)
+}
+
+// DeleteAgent ends the agent's sessions and deletes it.
+func (c *Client) DeleteAgent(ctx context.Context, idOrName string) error {
+	_, err := get[struct{}](ctx, c, http.MethodDelete, "/isolde/v1/agents/"+url.PathEscape(idOrName), nil)
+	return err
+}
+
+// Sessions lists the sessions of an agent, of all agents if it is empty.
+func (c *Client) Sessions(ctx context.Context, agent string, ended bool) ([]Session, error) {
+	q := query("agent", agent)
+	if ended {
+		q.Set("all", "true")
+	}
+	l, err := get[SessionList](ctx, c, http.MethodGet, "/isolde/v1/sessions", q)
+	return l.Sessions, err
+}
+
+// Session finds one session; agent may be empty when the id is unique.
+func (c *Client) Session(ctx context.Context, agent string, id isolde.SessionID) (Session, error) {
+	return get[Session](ctx, c, http.MethodGet, "/isolde/v1/sessions/"+url.PathEscape(string(id)), query("agent", agent))
+}
+
+// StopSession ends a session and waits until its sandbox is gone.
+func (c *Client) StopSession(ctx context.Context, agent string, id isolde.SessionID) (StopResult, error) {
+	return get[StopResult](ctx, c, http.MethodDelete, "/isolde/v1/sessions/"+url.PathEscape(string(id)), query("agent", agent))
+}
+
+// StopSessions ends all sessions of an agent, of all agents if it is empty,
+// and waits until their sandboxes are gone.
+func (c *Client) StopSessions(ctx context.Context, agent string) (StopResult, error) {
+	return get[StopResult](ctx, c, http.MethodDelete, "/isolde/v1/sessions", query("agent", agent))
+}
+
+// Deploy uploads the folder and waits until its version is READY. progress
+// may be nil.
+func (c *Client) Deploy(ctx context.Context, d Deployment, folder string, progress func(image.Progress)) (Deployed, error) {
+	body, out := io.Pipe()
+	form := multipart.NewWriter(out)
+	packed := make(chan error, 1)
+	go func() {
+		err := writeDeployment(form, d, folder)
+		out.CloseWithError(err)
+		packed <- err
+	}()
+	resp, err := c.do(ctx, http.MethodPost, "/isolde/v1/deployments", nil, form.FormDataContentType(), body)
+	body.Close() // ends the writer if the server did not read all
+	if perr := <-packed; perr != nil && !errors.Is(perr, io.ErrClosedPipe) {
+		if err == nil {
+			resp.Body.Close()
+		}
+		return Deployed{}, perr
+	}
+	if err != nil {
+		return Deployed{}, err
+	}
+	defer resp.Body.Close()
+	for e, err := range lines[DeployEvent](resp.Body) {
+		switch {
+		case err != nil:
+			return Deployed{}, err
+		case e.Error != nil:
+			return Deployed{}, e.Error.asError()
+		case e.Result != nil:
+			return *e.Result, nil
+		case e.Progress != nil && progress != nil:
+			progress(*e.Progress)
+		}
+	}
+	return Deployed{}, isolde.Errorf(isolde.CodeUnavailable, "the server broke off the deployment of %q", d.Name).
+		WithHint("see the server's log")
+}
+
+func writeDeployment(form *multipart.Writer, d Deployment, folder string) error {
+	part := func(name, contentType string) (io.Writer, error) {
+		return form.CreatePart(textproto.MIMEHeader{
+			"Content-Disposition": {fmt.Sprintf("form-data; name=%q", name)},
+			"Content-Type":        {contentType},
+		})
+	}
+	w, err := part("spec", "application/json")
+	if err != nil {
+		return err
+	}
+	if err := json.NewEncoder(w).Encode(d); err != nil {
+		return err
+	}
+	if w, err = part("source", "application/x-tar"); err != nil {
+		return err
+	}
+	if err := image.Pack(w, folder); err != nil {
+		return err
+	}
+	return form.Close()
+}
+
+// LogOptions select what [Client.Logs] streams.
+type LogOptions struct {
+	Agent   string
+	Session isolde.SessionID
+	Follow  bool
+	Tail    int // lines from the end of each session's output; 0 is the server's default, -1 all
+}
+
+// Logs streams output until it ends, ctx does, or the caller stops.
+func (c *Client) Logs(ctx context.Context, o LogOptions) iter.Seq2[LogLine, error] {
+	q := query("agent", o.Agent)
+	if o.Session != "" {
+		q.Set("session", string(o.Session))
+	}
+	if o.Follow {
+		q.Set("follow", "true")
+	}
+	if o.Tail != 0 {
+		q.Set("tail", strconv.Itoa(o.Tail))
+	}
+	return func(yield func(LogLine, error) bool) {
+		resp, err := c.do(ctx, http.MethodGet, "/isolde/v1/logs", q, "", nil)
+		if err != nil {
+			yield(LogLine{}, err)
+			return
+		}
+		defer resp.Body.Close()
+		for l, err := range lines[LogLine](resp.Body) {
+			if !yield(l, err) {
+				return
+			}
+		}
+	}
+}
+
+func query(k, v string) url.Values {
+	if v == "" {
+		return url.Values{}
+	}
+	return url.Values{k: {v}}
+}
+
+func get[T any](ctx context.Context, c *Client, method, path string, q url.Values) (T, error) {
+	var v T
+	resp, err := c.do(ctx, method, path, q, "", nil)
+	if err != nil {
+		return v, err
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil {
+		return v, isolde.Errorf(isolde.CodeUnavailable, "the answer of %s is not JSON: %w", c.URL+path, err).
+			WithHint("is it an Isolde server?")
+	}
+	return v, nil
+}
+
+func (c *Client) do(ctx context.Context, method, path string, q url.Values, contentType string, body io.Reader) (*http.Response, error) {
+	u := strings.TrimSuffix(c.URL, "/") + path
+	if len(q) > 0 {
+		u += "?" + q.Encode()
+	}
+	req, err := http.NewRequestWithContext(ctx, method, u, body)
+	if err != nil {
+		return nil, isolde.Errorf(isolde.CodeInvalid, "server %q is not a URL", c.URL).WithHint("for example http://127.0.0.1:4765")
+	}
+	if contentType != "" {
+		req.Header.Set("Content-Type", contentType)
+	}
+	h := c.HTTP
+	if h == nil {
+		h = http.DefaultClient
+	}
+	resp, err := h.Do(req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		return nil, isolde.Errorf(isolde.CodeUnavailable, "no Isolde server answers at %s", c.URL).
+			WithHint("start one with: isolde serve; or name another with --server or ISOLDE_SERVER").WithCause(err)
+	}
+	if resp.StatusCode >= 300 {
+		defer resp.Body.Close()
+		return nil, readError(resp)
+	}
+	return resp, nil
+}
+
+func readError(resp *http.Response) error {
+	var b struct{ Error ErrorBody }
+	if err := json.NewDecoder(io.LimitReader(resp.Body, 1<<20)).Decode(&b); err != nil || b.Error.Code == "" {
+		return isolde.Errorf(isolde.CodeUnavailable, "%s answered %s", resp.Request.URL, resp.Status).WithHint("is it an Isolde server?")
+	}
+	return b.Error.asError()
+}
+
+func (b *ErrorBody) asError() error {
+	return &isolde.Error{Code: b.Code, Message: b.Message, Hint: b.Hint}
+}
+
+// lines decodes a stream of JSON lines. A stream that breaks off ends with
+// CodeUnavailable.
+func lines[T any](r io.Reader) iter.Seq2[T, error] {
+	return func(yield func(T, error) bool) {
+		br := bufio.NewReaderSize(r, 64<<10)
+		dec := json.NewDecoder(br)
+		for {
+			var v T
+			err := dec.Decode(&v)
+			if err == io.EOF {
+				return
+			}
+			if err != nil {
+				yield(v, isolde.Errorf(isolde.CodeUnavailable, "the server broke off its answer").WithCause(err))
+				return
+			}
+			if !yield(v, nil) {
+				return
+			}
+		}
+	}
+}

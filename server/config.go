@@ -1,0 +1,38 @@
+// Package server wires a whole Isolde server: store, images, driver,
+// sessions and the HTTP planes on one port. The isolde command and the
+// end-to-end tests start the same [Server].
+package server
+
+import (
+	"log/slog"
+	"time"
+)
+
+// DefaultListen is where a server listens and where clients look for one.
+const DefaultListen = "127.0.0.1:4765"
+
+// Config says how a server runs. The zero value is a server for this machine
+// with defaults.
+type Config struct {
+	Listen  string // host:port, loopback only; default DefaultListen; port 0 takes a free one
+	DataDir string // default DefaultDataDir()
+	Driver  string // "gvisor", "process", or "" for the best that can run here
+	Region  string // in ARNs; default "us-east-1"
+	Account string // in ARNs; default "000000000000"
+	Runsc   string // path of runsc; default: beside the executable, then PATH
+	Version string // of the program, for /isolde/v1/info
+
+	// AllowScripts lets builds run the code of packages (source
+	// distributions, npm scripts) on this machine.
+	AllowScripts bool
+	// StopSessions ends all sessions in Close, instead of leaving them to the
+	// next server on the same data directory.
+	StopSessions bool
+	// InitTimeout bounds a session's start until its first healthy ping;
+	// default 120 s, AgentCore's own bound.
+	InitTimeout time.Duration
+	// DrainTimeout bounds how long Close waits for running requests; default 30 s.
+	DrainTimeout time.Duration
+
+	Logger *slog.Logger // default: discards
+}
