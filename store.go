@@ -17,16 +17,15 @@ type RuntimeStore interface {
 	// CreateRuntime stores a runtime with its first version and its DEFAULT
 	// endpoint. CodeConflict when the name is taken.
 	CreateRuntime(ctx context.Context, r AgentRuntime, v Version) error
-	// CreateVersion stores the next version of a runtime, sets its Number and
-	// marks the runtime UPDATING. CodeConflict while a version is being made.
+	// CreateVersion stores the next version of v.Runtime and returns it with
+	// its Number. A READY version moves DEFAULT to it. CodeNotFound when the
+	// runtime is gone.
 	CreateVersion(ctx context.Context, v Version) (Version, error)
-	// FinishVersion records how a version's build ended. READY moves the
-	// runtime to READY and DEFAULT to the version; a failure leaves DEFAULT.
-	FinishVersion(ctx context.Context, v Version) error
 	// Runtimes lists runtimes by name, from the one after the name "after",
 	// at most limit (0: all).
 	Runtimes(ctx context.Context, after string, limit int) ([]AgentRuntime, error)
-	// Runtime finds a runtime by id, or by name.
+	// Runtime finds a runtime by id or by name; the two cannot be confused,
+	// since only an id holds a hyphen.
 	Runtime(ctx context.Context, idOrName string) (AgentRuntime, error)
 	// Versions lists a runtime's versions, newest first.
 	Versions(ctx context.Context, id RuntimeID) ([]Version, error)
