@@ -1,0 +1,134 @@
+package session
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+)
+
+// pong is the result of one ping.
+type pong struct {
+	at       time.Time
+	answered bool // an HTTP answer came, good or bad
+	err      error
+	busy     bool
+	changed  time.Time // time_of_last_update; zero if the agent leaves it out
+}
+
+// maxBadPongs is how many bad answers in a row end a session.
+const maxBadPongs = 3
+
+// health pings a session's agent and judges the answers. Its methods are the
+// actor's; only the pings themselves run beside it, one at a time.
+type health struct {
+	s       *session
+	results chan pong
+	ctx     context.Context
+	cancel  context.CancelFunc
+	pinging bool
+	good    time.Time // last good answer
+	bad     int       // bad answers since
+}
+
+func newHealth(s *session) *health {
+	h := &health{s: s, results: make(chan pong, 1), good: time.Now()}
+	h.ctx, h.cancel = context.WithCancel(s.m.actors)
+	return h
+}
+
+// close ends a ping that runs.
+func (h *health) close() {
+	h.cancel()
+	if h.pinging {
+		<-h.results
+	}
+}
+
+// ping asks the agent unless an earlier ping still waits; its result arrives
+// on results.
+func (h *health) ping() {
+	if h.pinging {
+		return
+	}
+	h.pinging = true
+	go func() {
+		ctx, cancel := context.WithTimeout(h.ctx, h.s.m.cfg.PingTimeout)
+		defer cancel()
+		h.results <- ping(ctx, h.s.wire)
+	}()
+}
+
+// judge takes a ping's result and says why the session must end, if it must.
+func (h *health) judge(p pong) string {
+	h.pinging = false
+	cfg := &h.s.m.cfg
+	if p.err == nil {
+		h.good, h.bad = p.at, 0
+		if h.s.busy.Swap(p.busy) != p.busy || p.busy {
+			h.s.touch(p.at)
+		}
+		if p.changed.Before(p.at) {
+			h.s.touch(p.changed)
+		}
+		return ""
+	}
+	if p.answered {
+		h.bad++
+	}
+	tolerance := cfg.UnhealthyAfter
+	if h.s.gate.inside() > 0 {
+		tolerance = cfg.StuckAfter
+	}
+	switch {
+	case h.bad >= maxBadPongs:
+		return fmt.Sprintf("is unhealthy: %d pings in a row failed, the last with: %v", h.bad, p.err)
+	case p.at.Sub(h.good) >= tolerance:
+		return fmt.Sprintf("is unhealthy: no ping was answered for %v: %v", tolerance, p.err)
+	}
+	return ""
+}
+
+// ping asks the agent for its health, as AgentCore does: GET /ping, 200 with
+// {"status": "Healthy" | "HealthyBusy", "time_of_last_update": Unix seconds}.
+func ping(ctx context.Context, wire http.RoundTripper) (p pong) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "/ping", nil)
+	if err != nil {
+		return pong{at: time.Now(), err: err}
+	}
+	resp, err := wire.RoundTrip(req)
+	if err != nil {
+		return pong{at: time.Now(), err: err}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	p = pong{at: time.Now(), answered: true}
+	if err != nil {
+		p.answered, p.err = false, err
+		return p
+	}
+	if resp.StatusCode != http.StatusOK {
+		p.err = fmt.Errorf("GET /ping answered %s", resp.Status)
+		return p
+	}
+	var status struct {
+		Status     string  `json:"status"`
+		LastUpdate float64 `json:"time_of_last_update"`
+	}
+	if json.Unmarshal(body, &status) != nil {
+		return p // 200 with another body is an agent of the plain contract: healthy
+	}
+	switch status.Status {
+	case "HealthyBusy":
+		p.busy = true
+	case "Healthy", "":
+	default:
+		p.err = fmt.Errorf("GET /ping answered status %q", status.Status)
+	}
+	if status.LastUpdate > 0 {
+		p.changed = time.UnixMilli(int64(status.LastUpdate * 1000))
+	}
+	return p
+}

@@ -1,0 +1,213 @@
+package session
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/isolde-run/isolde"
+)
+
+// The bounds of a session's log on disk. What is older than keepLog is
+// punched out of the file, so that offsets stay and the sandbox, which holds
+// the file open for appending, notices nothing.
+const (
+	maxLog  = 32 << 20
+	keepLog = 16 << 20
+)
+
+// Log is the output of a session's agent: one file for all sandboxes the
+// session has had, written by the sandboxes themselves and, for what Isolde
+// adds, by the server.
+type Log struct {
+	path    string
+	trimmed int64 // everything before it is punched out
+}
+
+// LogPath is the file with the output of a session.
+func (m *Manager) LogPath(key isolde.SessionKey) string {
+	sum := sha256.Sum256([]byte(key.Session)) // ids are the caller's and may hold anything
+	return filepath.Join(m.cfg.LogDir, string(key.Runtime), hex.EncodeToString(sum[:10])+".log")
+}
+
+// RemoveLogs removes the logs of all sessions of an agent runtime.
+func (m *Manager) RemoveLogs(id isolde.RuntimeID) error {
+	return os.RemoveAll(filepath.Join(m.cfg.LogDir, string(id)))
+}
+
+// OpenLog opens the log of a session, running or not; CodeNotFound if it has
+// never had one.
+func (m *Manager) OpenLog(key isolde.SessionKey) (*LogReader, error) {
+	f, err := os.Open(m.LogPath(key))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, isolde.Errorf(isolde.CodeNotFound, "session %s has no log", key.Session)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open log: %w", err)
+	}
+	return &LogReader{f: f}, nil
+}
+
+func (l *Log) open() error {
+	if err := os.MkdirAll(filepath.Dir(l.path), 0o700); err != nil {
+		return fmt.Errorf("create log folder: %w", err)
+	}
+	f, err := os.OpenFile(l.path, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		return fmt.Errorf("create log: %w", err)
+	}
+	return f.Close()
+}
+
+// Append adds a line of Isolde's own. A log that cannot be written must not
+// stop a session, so errors are dropped.
+func (l *Log) Append(line string) {
+	f, err := os.OpenFile(l.path, os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	fmt.Fprintf(f, "isolde: %s\n", line)
+}
+
+// Size is the length of the log in bytes, trimmed bytes included.
+func (l *Log) Size() int64 {
+	fi, err := os.Stat(l.path)
+	if err != nil {
+		return 0
+	}
+	return fi.Size()
+}
+
+// tail returns the output since an offset, the last limit bytes of it.
+func (l *Log) tail(from int64, limit int64) string {
+	f, err := os.Open(l.path)
+	if err != nil {
+		return ""
+	}
+	defer f.Close()
+	from = max(from, l.Size()-limit)
+	b, err := io.ReadAll(io.NewSectionReader(f, from, limit))
+	if err != nil {
+		return ""
+	}
+	return string(bytes.TrimSpace(b))
+}
+
+// trim frees the disk of all but the last keepLog bytes once the log holds
+// more than maxLog.
+func (l *Log) trim() {
+	size := l.Size()
+	if size-l.trimmed <= maxLog {
+		return
+	}
+	f, err := os.OpenFile(l.path, os.O_WRONLY, 0)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if punchHole(f, size-keepLog) != nil {
+		// A file system without holes: begin anew.
+		if f.Truncate(0) != nil {
+			return
+		}
+		l.trimmed = 0
+		return
+	}
+	l.trimmed = size - keepLog
+}
+
+// LogReader reads a log by lines and may wait for more.
+type LogReader struct {
+	f    *os.File
+	at   int64
+	rest []byte
+}
+
+// Close closes the log.
+func (r *LogReader) Close() error { return r.f.Close() }
+
+// SeekTail moves to the last n lines; all lines if n is negative.
+func (r *LogReader) SeekTail(n int) error {
+	size, err := r.f.Seek(0, io.SeekEnd)
+	if err != nil {
+		return err
+	}
+	r.rest, r.at = nil, 0
+	if n < 0 {
+		r.at = firstData(r.f)
+		return nil
+	}
+	const block = 32 << 10
+	buf := make([]byte, block)
+	for end := size; end > 0; {
+		start := max(0, end-block)
+		k, err := r.f.ReadAt(buf[:end-start], start)
+		if err != nil && err != io.EOF {
+			return err
+		}
+		for i := k - 1; i >= 0; i-- {
+			if buf[i] != '\n' || start+int64(i) == size-1 {
+				continue
+			}
+			if n--; n <= 0 {
+				r.at = start + int64(i) + 1
+				return nil
+			}
+		}
+		end = start
+	}
+	return nil
+}
+
+// maxLine bounds a line of a log; a longer one is cut into several.
+const maxLine = 64 << 10
+
+// Next returns the next line without its newline. At the end of the log it
+// returns io.EOF, or waits for more if follow is set; then ctx ends the wait.
+func (r *LogReader) Next(ctx context.Context, follow bool) (string, error) {
+	buf := make([]byte, 32<<10)
+	for {
+		if line, rest, ok := bytes.Cut(r.rest, []byte{'\n'}); ok || len(line) >= maxLine {
+			if len(line) > maxLine {
+				line, rest = r.rest[:maxLine], r.rest[maxLine:]
+			}
+			r.rest = rest
+			return string(bytes.TrimLeft(line, "\x00")), nil // a hole's last block may be partly zeros
+		}
+		n, err := r.f.ReadAt(buf, r.at)
+		r.at += int64(n)
+		r.rest = append(r.rest, buf[:n]...)
+		if n > 0 || err == nil {
+			continue
+		}
+		if !errors.Is(err, io.EOF) {
+			return "", err
+		}
+		if fi, err := r.f.Stat(); err == nil && fi.Size() < r.at {
+			r.at, r.rest = 0, nil // begun anew
+			continue
+		}
+		if !follow {
+			if len(r.rest) > 0 {
+				line := string(r.rest)
+				r.rest = nil
+				return line, nil
+			}
+			return "", io.EOF
+		}
+		select {
+		case <-ctx.Done():
+			return "", context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}

@@ -1,0 +1,277 @@
+package session
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/sandbox"
+)
+
+// session is one session with its sandbox. run, its actor, alone moves it
+// through its states; the atomics are what requests touch on their way.
+type session struct {
+	m         *Manager
+	key       isolde.SessionKey
+	version   isolde.VersionNumber
+	lifecycle isolde.Lifecycle
+	port      int
+	log       *Log
+
+	ready    chan struct{} // closed once started, or failed with startErr
+	startErr error
+	box      sandbox.Sandbox // set before ready is closed
+	wire     *wire           // to the agent; set before ready is closed
+	ending   chan struct{}   // closed when the end begins, with end set
+	end      end
+	gone     chan struct{} // closed when the sandbox is gone and the session forgotten
+	stop     stopRequest
+
+	gate       gate
+	requests   atomic.Int64
+	lastActive atomic.Int64 // Unix nanoseconds
+	busy       atomic.Bool
+
+	mu        sync.Mutex
+	boxID     sandbox.ID
+	startedAt time.Time
+	lastError *isolde.AgentError
+}
+
+// stopRequest asks the actor to end the session; only the first reason counts.
+type stopRequest struct {
+	once   sync.Once
+	asked  chan struct{} // closed once reason is set
+	reason string
+}
+
+func (r *stopRequest) ask(reason string) {
+	r.once.Do(func() {
+		r.reason = reason
+		close(r.asked)
+	})
+}
+
+// end is why a session ended.
+type end struct {
+	cause  string // a word for metrics: idle, lifetime, exited, unhealthy, stopped, failed
+	reason string // for people: "was idle for 15m0s"
+}
+
+func (m *Manager) newSession(key isolde.SessionKey, v isolde.VersionNumber, l isolde.Lifecycle, port int) *session {
+	s := &session{
+		m: m, key: key, version: v, lifecycle: l, port: port,
+		log:       &Log{path: m.LogPath(key)},
+		startedAt: time.Now(),
+		ready:     make(chan struct{}),
+		ending:    make(chan struct{}),
+		gone:      make(chan struct{}),
+		stop:      stopRequest{asked: make(chan struct{})},
+	}
+	s.touch(time.Now())
+	return s
+}
+
+// run is the actor of a session that starts.
+func (s *session) run(spec sandbox.Spec) {
+	box, err := s.start(spec)
+	if err != nil {
+		s.fail(err)
+		return
+	}
+	s.touch(time.Now())
+	s.adopt(box)
+	s.m.cfg.Metrics.SessionStarted(s.m.cfg.Driver.Name(), time.Since(s.startedAt))
+	s.live()
+}
+
+// adopt makes a started sandbox the session's and lets requests in.
+func (s *session) adopt(box sandbox.Sandbox) {
+	s.mu.Lock()
+	s.boxID = box.ID()
+	s.mu.Unlock()
+	s.box = box
+	close(s.ready)
+	s.record(time.Time{})
+}
+
+// live watches over a running session until it ends or the manager lets go.
+func (s *session) live() {
+	cfg := &s.m.cfg
+	tick := time.NewTicker(cfg.PingInterval)
+	defer tick.Stop()
+	expire := time.NewTimer(time.Until(s.expiresAt()))
+	defer expire.Stop()
+	health := newHealth(s)
+	defer health.close()
+
+	recorded := time.Unix(0, s.lastActive.Load())
+	for {
+		select {
+		case <-s.box.Done():
+			s.finish(end{"exited", "its agent " + s.box.Exit().String()}, 0)
+			return
+		case <-s.stop.asked:
+			s.finish(end{"stopped", s.stop.reason}, cfg.StopGrace)
+			return
+		case <-expire.C:
+			s.finish(end{"lifetime", "reached its maximum lifetime of " + s.lifecycle.MaxLifetime.Duration().String()}, cfg.StopGrace)
+			return
+		case p := <-health.results:
+			if why := health.judge(p); why != "" {
+				s.finish(end{"unhealthy", why}, cfg.StopGrace)
+				return
+			}
+		case now := <-tick.C:
+			health.ping()
+			if s.idleFor(now) >= s.lifecycle.IdleTimeout.Duration() && s.gate.closeIfEmpty() {
+				s.finish(end{"idle", "was idle for " + s.lifecycle.IdleTimeout.Duration().String()}, cfg.StopGrace)
+				return
+			}
+			if at := time.Unix(0, s.lastActive.Load()); at.Sub(recorded) >= recordEvery {
+				recorded = at
+				s.record(time.Time{})
+			}
+			s.log.trim()
+		case <-s.m.actors.Done():
+			s.record(time.Time{})
+			s.wire.close()
+			return
+		}
+	}
+}
+
+// recordEvery bounds how often activity is written to the store, and so how
+// far the idle clock can be set back by a crash of the server.
+const recordEvery = 10 * time.Second
+
+// fail ends a session that did not start.
+func (s *session) fail(err error) {
+	s.startErr = err
+	s.gate.close()
+	e := isolde.AsError(err)
+	s.m.cfg.Logger.Warn("session did not start", "runtime", s.key.Runtime, "session", s.key.Session, "err", err, "cause", e.Err)
+	s.log.Append("session did not start: " + e.Error())
+	s.m.cfg.Metrics.SessionEnded("failed")
+	s.mu.Lock()
+	if s.lastError == nil {
+		s.lastError = &isolde.AgentError{Time: time.Now(), Message: e.Error()}
+	}
+	s.mu.Unlock()
+	s.end = end{"failed", "did not start: " + e.Message}
+	close(s.ending)
+	s.record(time.Now())
+	s.m.forget(s)
+	close(s.ready)
+	close(s.gone)
+}
+
+// finish ends a running session: nobody is let in, requests inside are cut
+// off, the sandbox is taken away.
+func (s *session) finish(e end, grace time.Duration) {
+	log := s.m.cfg.Logger.With("runtime", s.key.Runtime, "session", s.key.Session, "sandbox", s.box.ID())
+	s.gate.close()
+	s.end = e
+	close(s.ending)
+	s.wire.close()
+	if err := s.box.Stop(s.m.actors, grace); err != nil {
+		log.Error("sandbox left something behind", "err", err)
+	}
+	log.Info("session ended", "reason", e.reason, "dur", time.Since(s.startedAt))
+	s.log.Append("session ended: it " + e.reason)
+	s.m.cfg.Metrics.SessionEnded(e.cause)
+	s.record(time.Now())
+	s.m.forget(s)
+	close(s.gone)
+}
+
+// touch moves the idle clock to at, never backwards.
+func (s *session) touch(at time.Time) {
+	for {
+		old := s.lastActive.Load()
+		if at.UnixNano() <= old || s.lastActive.CompareAndSwap(old, at.UnixNano()) {
+			return
+		}
+	}
+}
+
+// idleFor is how long the session has been idle at a time; 0 while it is active.
+func (s *session) idleFor(now time.Time) time.Duration {
+	if s.gate.inside() > 0 || s.busy.Load() {
+		return 0
+	}
+	return now.Sub(time.Unix(0, s.lastActive.Load()))
+}
+
+func (s *session) expiresAt() time.Time { return s.startedAt.Add(s.lifecycle.MaxLifetime.Duration()) }
+
+func (s *session) state() isolde.SessionState {
+	switch {
+	case isClosed(s.gone):
+		return isolde.SessionStopped
+	case isClosed(s.ending):
+		return isolde.SessionStopping
+	case !isClosed(s.ready):
+		return isolde.SessionStarting
+	case s.gate.inside() > 0 || s.busy.Load():
+		return isolde.SessionActive
+	default:
+		return isolde.SessionIdle
+	}
+}
+
+func (s *session) snapshot() isolde.Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := isolde.Session{
+		Runtime: s.key.Runtime, ID: s.key.Session, Version: s.version,
+		State: s.state(), Driver: s.m.cfg.Driver.Name(), Sandbox: string(s.boxID),
+		StartedAt: s.startedAt, LastActiveAt: time.Unix(0, s.lastActive.Load()), ExpiresAt: s.expiresAt(),
+		Requests: s.requests.Load(), InFlight: s.gate.inside(), Busy: s.busy.Load(),
+		LastError: s.lastError,
+	}
+	if out.State == isolde.SessionIdle {
+		out.IdleAt = out.LastActiveAt.Add(s.lifecycle.IdleTimeout.Duration())
+	}
+	return out
+}
+
+// record writes the session to the store; endedAt is zero while it runs.
+func (s *session) record(endedAt time.Time) {
+	r := s.snapshot()
+	if !endedAt.IsZero() {
+		r.State, r.EndedAt, r.EndReason, r.Sandbox = isolde.SessionStopped, endedAt, s.end.reason, ""
+		r.IdleAt = time.Time{}
+	}
+	// The record is kept even when the manager is letting go.
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)
+	defer cancel()
+	if err := s.m.cfg.Store.PutSession(ctx, r); err != nil && isolde.CodeOf(err) != isolde.CodeNotFound {
+		s.m.cfg.Logger.Error("record session", "runtime", s.key.Runtime, "session", s.key.Session, "err", err)
+	}
+}
+
+// agentError keeps what the agent did wrong, and puts it in the session's log.
+func (s *session) agentError(e isolde.AgentError) {
+	s.mu.Lock()
+	s.lastError = &e
+	s.mu.Unlock()
+	s.log.Append("request " + e.Request + ": " + e.Message)
+}
+
+// cutOff is the error of a request whose session ended under it.
+func (s *session) cutOff() error {
+	return isolde.Errorf(isolde.CodeAgent, "the session ended while the request ran: it %s", s.end.reason).
+		WithHint("isolde logs shows the agent's output")
+}
+
+func isClosed(ch chan struct{}) bool {
+	select {
+	case <-ch:
+		return true
+	default:
+		return false
+	}
+}

@@ -1,0 +1,216 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/sandbox"
+)
+
+// The labels a session's sandbox carries, from which a later server takes it up.
+const (
+	labelRuntime = "runtime"
+	labelSession = "session"
+	labelVersion = "version"
+	labelStarted = "started" // RFC 3339 with nanoseconds
+	labelIdle    = "idle"    // seconds
+	labelMax     = "max"     // seconds
+	labelPort    = "port"
+)
+
+// start starts the session's sandbox and waits for its first healthy ping.
+// When it fails nothing is left of the sandbox.
+func (s *session) start(spec sandbox.Spec) (sandbox.Sandbox, error) {
+	cfg := &s.m.cfg
+	stopped, cancel := context.WithCancel(s.m.actors)
+	defer cancel()
+	go func() { // a stop request ends the start
+		select {
+		case <-s.stop.asked:
+			cancel()
+		case <-stopped.Done():
+		}
+	}()
+	select {
+	case s.m.starts <- struct{}{}:
+		defer func() { <-s.m.starts }()
+	case <-stopped.Done():
+		return nil, s.startFailed(stopped, nil, nil)
+	}
+	ctx, cancel := context.WithTimeoutCause(stopped, cfg.InitTimeout, errInitTimeout)
+	defer cancel()
+	if err := s.log.open(); err != nil {
+		return nil, err
+	}
+	spec.ID = sandbox.NewID()
+	spec.LogFile = s.log.path
+	spec.Labels = map[string]string{
+		labelRuntime: string(s.key.Runtime),
+		labelSession: string(s.key.Session),
+		labelVersion: s.version.String(),
+		labelStarted: s.startedAt.Format(time.RFC3339Nano),
+		labelIdle:    strconv.Itoa(int(s.lifecycle.IdleTimeout)),
+		labelMax:     strconv.Itoa(int(s.lifecycle.MaxLifetime)),
+		labelPort:    strconv.Itoa(s.port),
+	}
+	from := s.log.Size()
+	box, err := cfg.Driver.Start(ctx, spec)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil, s.startFailed(ctx, nil, err)
+		}
+		return nil, err
+	}
+	s.wire = newWire(box, s.port)
+	last := s.awaitHealthy(ctx, box)
+	if last == nil {
+		return box, nil
+	}
+	s.wire.close()
+	failure := s.startFailed(ctx, box, last)
+	if tail := s.log.tail(from, 16<<10); tail != "" {
+		s.mu.Lock()
+		s.lastError = &isolde.AgentError{Time: time.Now(), Message: isolde.AsError(failure).Message + "\n" + tail}
+		s.mu.Unlock()
+	}
+	if err := box.Stop(s.m.actors, 0); err != nil {
+		cfg.Logger.Error("sandbox left something behind", "sandbox", box.ID(), "err", err)
+	}
+	return nil, failure
+}
+
+var errInitTimeout = errors.New("initialization time exceeded")
+
+// awaitHealthy pings until the agent is healthy, exits, or ctx ends. It
+// returns the last ping's error, nil if healthy.
+func (s *session) awaitHealthy(ctx context.Context, box sandbox.Sandbox) error {
+	pause := 2 * time.Millisecond
+	for {
+		// A SYN that is sent before the sandbox's network is up is lost, and
+		// TCP repeats it only after a second: give up sooner and dial again.
+		// Growing, so that an agent which is slow to answer is waited for.
+		attempt, cancel := context.WithTimeout(ctx, max(250*time.Millisecond, 20*pause))
+		p := ping(attempt, s.wire)
+		cancel()
+		if p.err == nil {
+			s.busy.Store(p.busy)
+			return nil
+		}
+		select {
+		case <-box.Done():
+			return p.err
+		case <-ctx.Done():
+			return p.err
+		case <-time.After(pause):
+		}
+		if pause < 25*time.Millisecond || !p.answered && attempt.Err() != nil && pause < 250*time.Millisecond {
+			pause += pause / 4
+		}
+	}
+}
+
+// startFailed says why a start failed: the server shuts down, somebody
+// stopped the session, the agent exited, or took too long.
+func (s *session) startFailed(ctx context.Context, box sandbox.Sandbox, last error) error {
+	if box != nil && isDone(box) {
+		return isolde.Errorf(isolde.CodeAgent, "the agent %s before it was healthy", box.Exit()).
+			WithHint("isolde logs shows its output").WithCause(last)
+	}
+	switch {
+	case context.Cause(s.m.actors) != nil:
+		return errDraining()
+	case errors.Is(context.Cause(ctx), errInitTimeout):
+		return isolde.Errorf(isolde.CodeAgent, "Runtime initialization time exceeded. Please make sure that initialization completes in %v.", s.m.cfg.InitTimeout).
+			WithHint("GET /ping on port %d must answer 200; isolde logs shows the agent's output", s.port).WithCause(last)
+	case isClosed(s.stop.asked):
+		return isolde.Errorf(isolde.CodeConflict, "the session was stopped while it started")
+	default:
+		return isolde.Errorf(isolde.CodeInternal, "start sandbox: %w", last)
+	}
+}
+
+func isDone(box sandbox.Sandbox) bool {
+	select {
+	case <-box.Done():
+		return true
+	default:
+		return false
+	}
+}
+
+// recover takes up the sessions of an earlier server.
+func (m *Manager) recover(ctx context.Context) error {
+	boxes, err := m.cfg.Driver.Recover(ctx)
+	if err != nil {
+		return err
+	}
+	records, err := m.cfg.Store.Sessions(ctx, "", false, 0)
+	if err != nil {
+		return err
+	}
+	running := make(map[isolde.SessionKey]isolde.Session, len(records))
+	for _, r := range records {
+		running[r.Key()] = r
+	}
+	for _, box := range boxes {
+		s, err := m.fromLabels(box.Labels())
+		if err == nil {
+			_, known := running[s.key]
+			if !known || m.sessions[s.key] != nil {
+				err = errors.New("the store knows no such session")
+			}
+		}
+		if err != nil {
+			m.cfg.Logger.Warn("stop a sandbox of no session", "sandbox", box.ID(), "err", err)
+			if err := box.Stop(ctx, 0); err != nil {
+				m.cfg.Logger.Error("sandbox left something behind", "sandbox", box.ID(), "err", err)
+			}
+			continue
+		}
+		r := running[s.key]
+		delete(running, s.key)
+		s.requests.Store(r.Requests)
+		s.lastError = r.LastError
+		s.wire = newWire(box, s.port)
+		m.sessions[s.key] = s
+		s.lastActive.Store(r.LastActiveAt.UnixNano())
+		s.adopt(box)
+		m.wg.Go(s.live)
+		m.cfg.Logger.Info("session found again", "runtime", s.key.Runtime, "session", s.key.Session, "sandbox", box.ID())
+	}
+	for _, r := range running {
+		r.State, r.EndedAt, r.EndReason, r.Sandbox = isolde.SessionStopped, time.Now(), "was gone when the server came back", ""
+		if err := m.cfg.Store.PutSession(ctx, r); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fromLabels makes the session of a sandbox found again.
+func (m *Manager) fromLabels(labels map[string]string) (*session, error) {
+	number := func(label string) (n int, err error) {
+		n, err = strconv.Atoi(labels[label])
+		if err != nil {
+			err = fmt.Errorf("label %s: %w", label, err)
+		}
+		return n, err
+	}
+	version, err1 := number(labelVersion)
+	idle, err2 := number(labelIdle)
+	maximum, err3 := number(labelMax)
+	port, err4 := number(labelPort)
+	started, err5 := time.Parse(time.RFC3339Nano, labels[labelStarted])
+	if err := errors.Join(err1, err2, err3, err4, err5); err != nil {
+		return nil, err
+	}
+	key := isolde.SessionKey{Runtime: isolde.RuntimeID(labels[labelRuntime]), Session: isolde.SessionID(labels[labelSession])}
+	s := m.newSession(key, isolde.VersionNumber(version),
+		isolde.Lifecycle{IdleTimeout: isolde.Seconds(idle), MaxLifetime: isolde.Seconds(maximum)}, port)
+	s.startedAt = started
+	return s, nil
+}
