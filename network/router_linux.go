@@ -1,0 +1,404 @@
+package network
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"maps"
+	"math/rand/v2"
+	"net"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"sync"
+
+	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
+
+	"github.com/isolde-run/isolde"
+)
+
+// Router is where the links of one server's sandboxes meet. All methods are
+// safe for concurrent use; calls with the same id are the caller's to order.
+type Router struct {
+	cfg    Config
+	log    *slog.Logger
+	ns     *namespace      // the router's own
+	host   *namespace      // where uplinks lead
+	handle *netlink.Handle // speaks to the router's namespace
+
+	life   sync.RWMutex // held for reading while descriptors are used
+	closed bool         // guarded by life
+
+	uplinkMu sync.Mutex
+	uplink   bool // there is one
+
+	mu          sync.Mutex
+	links       map[string]*Link // nil values are orphans and links being made
+	taken       map[int]string   // pair number → id
+	next        int              // where the search for a free pair begins
+	nameServers []netip.Addr     // the ones that the rules let through
+}
+
+// Groups of the links in the router's namespace. The rules are written in
+// terms of them.
+const (
+	groupUplink   = 0
+	groupClosed   = 1 // egress "none"
+	groupInternet = 2 // egress "internet"
+)
+
+const uplinkName = "uplink"
+
+var (
+	idRE   = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,14}$`) // an interface name holds 15 bytes
+	nameRE = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,31}$`)
+)
+
+// Open makes the router of cfg, or finds the one an earlier server left with
+// its links. The error has CodeUnsupported when [Probe] has.
+func Open(ctx context.Context, cfg Config) (_ *Router, err error) {
+	if !nameRE.MatchString(cfg.Name) {
+		return nil, fmt.Errorf("open network: name %q is not 1 to 32 lower-case letters, digits and hyphens", cfg.Name)
+	}
+	if !cfg.Prefix.IsValid() {
+		cfg.Prefix = DefaultPrefix
+	}
+	cfg.Prefix = cfg.Prefix.Masked()
+	if !cfg.Prefix.Addr().Is4() || cfg.Prefix.Bits() > 30 || cfg.Prefix.Bits() < 8 {
+		return nil, fmt.Errorf("open network: prefix %s is not an IPv4 prefix of 8 to 30 bits", cfg.Prefix)
+	}
+	if cfg.HostNamespace == "" {
+		cfg.HostNamespace = "/proc/self/ns/net"
+	}
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if err := Probe(); err != nil {
+		return nil, err
+	}
+	r := &Router{cfg: cfg, log: cfg.Logger, links: map[string]*Link{}, taken: map[int]string{}}
+	defer func() {
+		if err != nil {
+			r.release()
+		}
+	}()
+	if r.host, err = openNamespace(cfg.HostNamespace); err != nil {
+		return nil, fmt.Errorf("open network: %w", err)
+	}
+	if err := r.openRouter(); err != nil {
+		return nil, fmt.Errorf("open network: %w", err)
+	}
+	if err := r.find(); err != nil {
+		return nil, fmt.Errorf("find links: %w", err)
+	}
+	r.next = rand.IntN(r.pairs())
+	if err := r.refreshRules(); err != nil {
+		return nil, fmt.Errorf("open network: %w", err)
+	}
+	return r, ctx.Err()
+}
+
+// openRouter opens the router's namespace, or makes it.
+func (r *Router) openRouter() error {
+	path := filepath.Join(r.cfg.Dir, "router")
+	ns, err := openNamespace(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		ns, err = newNamespace(path, func() error {
+			if err := disableIPv6(); err != nil {
+				return err
+			}
+			// Strict reverse path filtering backs the rule against forged
+			// source addresses.
+			for _, s := range [][2]string{{"ipv4/ip_forward", "1"}, {"ipv4/conf/all/rp_filter", "1"}, {"ipv4/conf/default/rp_filter", "1"}} {
+				if err := setSysctl(s[0], s[1]); err != nil {
+					return fmt.Errorf("set up router: %w", err)
+				}
+			}
+			return setUp("lo")
+		})
+	}
+	if err != nil {
+		return err
+	}
+	r.ns = ns
+	if r.handle, err = netlink.NewHandleAt(netnsHandle(ns), unix.NETLINK_ROUTE); err != nil {
+		return fmt.Errorf("open netlink socket: %w", err)
+	}
+	return nil
+}
+
+// find fills the maps from what is in the namespace and under Dir.
+func (r *Router) find() error {
+	links, err := r.handle.LinkList()
+	if err != nil {
+		return err
+	}
+	names := map[int]string{}
+	for _, l := range links {
+		switch a := l.Attrs(); {
+		case a.Name == uplinkName:
+			r.uplink = true
+		case a.Group != groupUplink:
+			names[a.Index] = a.Name
+			r.links[a.Name] = nil
+		}
+	}
+	files, err := os.ReadDir(r.linkDir())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, f := range files {
+		r.links[f.Name()] = nil
+	}
+	addrs, err := r.handle.AddrList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	for _, a := range addrs {
+		id, gateway := names[a.LinkIndex], addrOf(a.IP)
+		n, ok := r.pairOf(gateway)
+		if id == "" || !ok {
+			continue
+		}
+		r.taken[n] = id
+		if ns, err := openNamespace(r.linkPath(id)); err == nil {
+			ns.close()
+			r.links[id] = r.linkOf(id, n)
+		}
+	}
+	return nil
+}
+
+// Attach makes the link of a sandbox: a namespace at Link.Path whose eth0 has
+// an address and a default route, and what policy allows. When it fails
+// nothing is left. Errors: CodeConflict when the id has a link, CodeQuota when
+// the prefix is used up, CodeUnsupported when the host cannot give an uplink.
+func (r *Router) Attach(ctx context.Context, id string, policy isolde.Network) (*Link, error) {
+	if err := r.enter(); err != nil {
+		return nil, fmt.Errorf("attach %s: %w", id, err)
+	}
+	defer r.life.RUnlock()
+	group := uint32(groupClosed)
+	switch policy.Egress {
+	case isolde.EgressNone:
+	case isolde.EgressInternet, "":
+		group = groupInternet
+		if err := r.ensureUplink(); err != nil {
+			return nil, err
+		}
+	default:
+		return nil, isolde.Errorf(isolde.CodeInvalid, "egress %q is not known", policy.Egress).
+			WithHint("it is %q or %q", isolde.EgressInternet, isolde.EgressNone)
+	}
+	pair, err := r.reserve(id)
+	if err != nil {
+		return nil, err
+	}
+	link := r.linkOf(id, pair)
+	err = r.connect(link, group)
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("attach %s: %w", id, err), r.detach(id))
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.links[id] = link
+	return link, nil
+}
+
+// reserve takes an id and a pair of addresses.
+func (r *Router) reserve(id string) (pair int, err error) {
+	if !idRE.MatchString(id) || id == uplinkName || id == "lo" {
+		return 0, fmt.Errorf("attach: id %q is not 1 to 15 lower-case letters, digits and hyphens", id)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, exists := r.links[id]; exists {
+		return 0, isolde.Errorf(isolde.CodeConflict, "sandbox %s has a network link already", id)
+	}
+	// Pairs are handed out in turn, so that an address is not used again
+	// while the kernel may remember connections of the one before.
+	for range r.pairs() {
+		n := r.next
+		r.next = (r.next + 1) % r.pairs()
+		if _, used := r.taken[n]; !used && !r.holdsNameServer(n) {
+			r.taken[n], r.links[id] = id, nil
+			return n, nil
+		}
+	}
+	return 0, isolde.Errorf(isolde.CodeQuota, "all %d addresses of %s are in use", r.pairs(), r.cfg.Prefix).
+		WithHint("stop sessions, or give the server a larger prefix")
+}
+
+// connect makes the namespace and both ends of the link.
+func (r *Router) connect(link *Link, group uint32) error {
+	ns, err := newNamespace(link.Path, func() error {
+		if err := disableIPv6(); err != nil {
+			return err
+		}
+		inside, err := openNamespace("/proc/thread-self/ns/net")
+		if err != nil {
+			return err
+		}
+		defer inside.close()
+		attrs := netlink.NewLinkAttrs()
+		attrs.Name, attrs.Group, attrs.Flags = link.ID, group, net.FlagUp
+		far := &netlink.Veth{LinkAttrs: attrs, PeerName: Interface, PeerNamespace: netlink.NsFd(inside.fd)}
+		if err := r.handle.LinkAdd(far); err != nil {
+			return fmt.Errorf("make link: %w", err)
+		}
+		if err := r.handle.AddrAdd(far, &netlink.Addr{IPNet: pairNet(link.Gateway)}); err != nil {
+			return fmt.Errorf("set gateway address: %w", err)
+		}
+		return setUpInside(link)
+	})
+	if err == nil {
+		ns.close()
+	}
+	return err
+}
+
+// setUpInside sets up the interfaces of the thread's namespace.
+func setUpInside(link *Link) error {
+	if err := setUp("lo"); err != nil {
+		return err
+	}
+	eth, err := netlink.LinkByName(Interface)
+	if err != nil {
+		return fmt.Errorf("find %s: %w", Interface, err)
+	}
+	if err := netlink.AddrAdd(eth, &netlink.Addr{IPNet: pairNet(link.Addr)}); err != nil {
+		return fmt.Errorf("set address: %w", err)
+	}
+	if err := netlink.LinkSetUp(eth); err != nil {
+		return fmt.Errorf("set %s up: %w", Interface, err)
+	}
+	if err := netlink.RouteAdd(&netlink.Route{LinkIndex: eth.Attrs().Index, Gw: link.Gateway.AsSlice()}); err != nil {
+		return fmt.Errorf("set default route: %w", err)
+	}
+	return nil
+}
+
+// Find returns the link of an id, also one that an earlier server made.
+func (r *Router) Find(id string) (*Link, bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	l := r.links[id]
+	return l, l != nil
+}
+
+// Links are the ids that have something to detach, in order. Some may be
+// pieces that Find does not return.
+func (r *Router) Links() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Sorted(maps.Keys(r.links))
+}
+
+// Detach takes a link away with everything that belongs to it. Connections
+// through it break. Processes in its namespace keep running without a link.
+// Idempotent.
+func (r *Router) Detach(_ context.Context, id string) error {
+	if err := r.enter(); err != nil {
+		return fmt.Errorf("detach %s: %w", id, err)
+	}
+	defer r.life.RUnlock()
+	r.mu.Lock()
+	_, known := r.links[id]
+	r.mu.Unlock()
+	if !known {
+		return nil
+	}
+	return r.detach(id)
+}
+
+func (r *Router) detach(id string) error {
+	var errs []error
+	if l, err := r.handle.LinkByName(id); err == nil {
+		if err := r.handle.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
+			errs = append(errs, fmt.Errorf("remove link: %w", err))
+		}
+	} else if !errors.As(err, new(netlink.LinkNotFoundError)) {
+		errs = append(errs, fmt.Errorf("find link: %w", err))
+	}
+	if err := unmountNamespace(r.linkPath(id)); err != nil {
+		errs = append(errs, err)
+	}
+	if err := errors.Join(errs...); err != nil {
+		return fmt.Errorf("detach %s: %w", id, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.links, id)
+	maps.DeleteFunc(r.taken, func(_ int, by string) bool { return by == id })
+	return nil
+}
+
+// Close removes the router and its uplink if no link is left, and otherwise
+// leaves them to the next server. Idempotent.
+func (r *Router) Close() error {
+	r.life.Lock()
+	defer r.life.Unlock()
+	if r.closed {
+		return nil
+	}
+	r.closed = true
+	defer r.release()
+	if len(r.links) > 0 {
+		return nil
+	}
+	return r.remove()
+}
+
+// enter keeps the router from being closed until life is unlocked again.
+func (r *Router) enter() error {
+	r.life.RLock()
+	if r.closed {
+		r.life.RUnlock()
+		return net.ErrClosed
+	}
+	return nil
+}
+
+func (r *Router) remove() error {
+	if err := r.removeUplink(); err != nil {
+		return fmt.Errorf("remove uplink: %w", err)
+	}
+	if err := unmountNamespace(r.ns.path); err != nil {
+		return fmt.Errorf("remove router: %w", err)
+	}
+	// What is not empty is somebody's.
+	os.Remove(r.linkDir())
+	os.Remove(r.cfg.Dir)
+	return nil
+}
+
+// release closes what the Router holds in this process.
+func (r *Router) release() {
+	if r.handle != nil {
+		r.handle.Close()
+	}
+	for _, ns := range []*namespace{r.ns, r.host} {
+		if ns != nil {
+			ns.close()
+		}
+	}
+}
+
+func setUp(name string) error {
+	l, err := netlink.LinkByName(name)
+	if err == nil {
+		err = netlink.LinkSetUp(l)
+	}
+	if err != nil {
+		return fmt.Errorf("set %s up: %w", name, err)
+	}
+	return nil
+}
