@@ -2,6 +2,7 @@ package isolde
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -210,3 +211,51 @@ type EndpointName string
 
 // DefaultEndpoint follows the newest READY version and cannot be deleted.
 const DefaultEndpoint EndpointName = "DEFAULT"
+
+// The bounds of an AgentCore runtime's environment variables.
+const (
+	maxEnvironment      = 50
+	maxEnvironmentKey   = 100
+	maxEnvironmentValue = 5000
+)
+
+// Validate reports the first thing that is wrong with s.
+func (s VersionSpec) Validate() error {
+	if err := s.Lifecycle.Validate(); err != nil {
+		return err
+	}
+	switch s.Protocol {
+	case "", ProtocolHTTP:
+	case ProtocolMCP, ProtocolA2A, ProtocolAGUI:
+		return Errorf(CodeUnsupported, "protocol %s is not served yet", s.Protocol).WithHint("HTTP is")
+	default:
+		return Errorf(CodeInvalid, "protocol %q is none of HTTP, MCP, A2A, AGUI", s.Protocol)
+	}
+	switch s.Network.Egress {
+	case "", EgressInternet, EgressNone:
+	default:
+		return Errorf(CodeInvalid, "network egress %q is none of internet, none", s.Network.Egress)
+	}
+	r := s.Resources
+	if r.CPUs < 0 || r.MemoryBytes < 0 || r.Processes < 0 || r.DiskBytes < 0 {
+		return Errorf(CodeInvalid, "resources must not be negative: %+v", r)
+	}
+	if r.MemoryBytes > 0 && r.MemoryBytes < minMemoryBytes {
+		return Errorf(CodeInvalid, "memory of %d bytes is less than a sandbox itself needs (%d)", r.MemoryBytes, minMemoryBytes)
+	}
+	if len(s.Environment) > maxEnvironment {
+		return Errorf(CodeInvalid, "%d environment variables; at most %d are allowed", len(s.Environment), maxEnvironment)
+	}
+	for k, v := range s.Environment {
+		if k == "" || len(k) > maxEnvironmentKey || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
+			return Errorf(CodeInvalid, "environment variable %q is not valid: a name has 1 to %d characters, without =", k, maxEnvironmentKey)
+		}
+		if len(v) > maxEnvironmentValue {
+			return Errorf(CodeInvalid, "environment variable %s has %d bytes; at most %d are allowed", k, len(v), maxEnvironmentValue)
+		}
+	}
+	return nil
+}
+
+// minMemoryBytes is what gVisor and a small agent need to start.
+const minMemoryBytes = 64 << 20

@@ -1,0 +1,93 @@
+// Package agentcore speaks the Amazon Bedrock AgentCore Runtime API: the data
+// plane (bedrock-agentcore, API version 2024-02-28) and of the control plane
+// (bedrock-agentcore-control, 2023-06-05) what reads and deletes agent
+// runtimes. Paths, headers, statuses and error names are those of AWS's
+// models, so that any AWS SDK calls it with its endpoint changed.
+//
+// Requests are not authenticated: the server listens on loopback only.
+package agentcore
+
+import (
+	"net/http"
+	"strings"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/catalog"
+	"github.com/isolde-run/isolde/gateway"
+	"github.com/isolde-run/isolde/session"
+)
+
+// The headers of the data plane, from the service model.
+const (
+	HeaderSession   = "X-Amzn-Bedrock-Agentcore-Runtime-Session-Id" // in Go's canonical form
+	HeaderUser      = "X-Amzn-Bedrock-Agentcore-Runtime-User-Id"
+	HeaderRequestID = "X-Amzn-Requestid"
+	// HeaderAgentRequest carries the request id to the agent, from the
+	// official Python SDK.
+	HeaderAgentRequest = "X-Amzn-Bedrock-Agentcore-Runtime-Request-Id"
+	// customPrefix marks headers that reach the agent as they are.
+	customPrefix = "X-Amzn-Bedrock-Agentcore-Runtime-Custom-"
+)
+
+// Handler serves both planes. All fields are required.
+type Handler struct {
+	Gateway  *gateway.Gateway
+	Catalog  *catalog.Catalog
+	Sessions *session.Manager
+	Store    isolde.RuntimeStore
+	Locality isolde.Locality
+}
+
+// Register adds the API's routes to a mux. The routes match the escaped path,
+// as SDKs send an ARN as one escaped segment; the unescaped form, whose ARN
+// spans two, is accepted as well.
+func (h *Handler) Register(mux *http.ServeMux) {
+	for _, target := range []string{"/runtimes/{target}", "/runtimes/{target}/{resource}"} {
+		mux.HandleFunc("POST "+target+"/invocations", h.invoke)
+		mux.HandleFunc("POST "+target+"/stopruntimesession", h.stopSession)
+		mux.HandleFunc("POST "+target+"/commands", notOffered("InvokeAgentRuntimeCommand"))
+		mux.HandleFunc("GET "+target+"/ws", notOffered("InvokeAgentRuntimeWithWebSocketStream"))
+		mux.HandleFunc("GET "+target+"/ws/shells", notOffered("InvokeAgentRuntimeCommandShell"))
+		mux.HandleFunc("GET "+target+"/invocations/.well-known/agent-card.json", notOffered("GetAgentCard"))
+	}
+	h.registerControl(mux)
+}
+
+// notOffered answers an operation that Isolde knows and does not have yet.
+func notOffered(operation string) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set(HeaderRequestID, newRequestID())
+		writeError(w, isolde.Errorf(isolde.CodeUnsupported, "%s is not offered by this version of Isolde", operation).
+			WithHint("docs/COMPATIBILITY.md lists what is"))
+	}
+}
+
+// target reads the agent runtime from the path: an ARN of this server, an id,
+// or, which AWS does not have, a name.
+func (h *Handler) target(r *http.Request) (string, error) {
+	t := r.PathValue("target")
+	if res := r.PathValue("resource"); res != "" {
+		t += "/" + res
+	}
+	return h.parseTarget(t)
+}
+
+func (h *Handler) parseTarget(t string) (string, error) {
+	if !strings.HasPrefix(t, "arn:") {
+		if strings.Contains(t, "/") {
+			return "", isolde.Errorf(isolde.CodeInvalid, "agent runtime %q is neither an ARN nor an id", t)
+		}
+		return t, nil
+	}
+	parts := strings.SplitN(t, ":", 6)
+	if len(parts) != 6 || parts[2] != "bedrock-agentcore" || !strings.HasPrefix(parts[5], "runtime/") {
+		return "", isolde.Errorf(isolde.CodeInvalid, "%q is not the ARN of an agent runtime", t).
+			WithHint("it reads like %s", h.Locality.RuntimeARN("my_agent-0123456789"))
+	}
+	if parts[3] != h.Locality.Region || parts[4] != h.Locality.Account {
+		return "", isolde.Errorf(isolde.CodeNotFound, "no agent runtime %s: this server's ARNs have region %s and account %s", t, h.Locality.Region, h.Locality.Account).
+			WithHint("isolde agent ls lists its agent runtimes")
+	}
+	id, err := isolde.ParseRuntimeID(strings.TrimPrefix(parts[5], "runtime/"))
+	return string(id), err
+}

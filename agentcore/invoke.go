@@ -1,0 +1,192 @@
+package agentcore
+
+import (
+	"crypto/rand"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/gateway"
+)
+
+// invoke serves InvokeAgentRuntime.
+func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
+	request := newRequestID()
+	w.Header().Set(HeaderRequestID, request)
+	session, err := sessionID(r)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	w.Header().Set(HeaderSession, string(session)) // Go's SDK panics without it
+	target, err := h.target(r)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	inv := &isolde.Invocation{
+		Target:        target,
+		Qualifier:     isolde.EndpointName(r.URL.Query().Get("qualifier")),
+		Session:       session,
+		RequestID:     request,
+		Method:        http.MethodPost,
+		Path:          "/invocations",
+		Header:        agentHeader(r.Header, session, request),
+		Body:          r.Body,
+		ContentLength: r.ContentLength,
+	}
+	rc := http.NewResponseController(w)
+	// Without full duplex the server would read the whole request before the
+	// first byte of an early answer. HTTP/2 has it anyway.
+	_ = rc.EnableFullDuplex()
+	resp, err := h.Gateway.Invoke(r.Context(), inv)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	defer resp.Body.Close()
+	copyHeader(w.Header(), resp.Header)
+	w.WriteHeader(resp.Status)
+	if err := copyBody(w, rc, resp); err != nil {
+		// The status is out: only a broken connection tells the client that
+		// the answer is not whole.
+		panic(http.ErrAbortHandler)
+	}
+}
+
+// stopSession serves StopRuntimeSession.
+func (h *Handler) stopSession(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(HeaderRequestID, newRequestID())
+	id := r.Header.Get(HeaderSession)
+	session, err := isolde.ParseSessionID(id)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	w.Header().Set(HeaderSession, string(session))
+	target, err := h.target(r)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	t, err := h.Catalog.Resolve(r.Context(), target, isolde.EndpointName(r.URL.Query().Get("qualifier")))
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	key := isolde.SessionKey{Runtime: t.Runtime.ID, Session: session}
+	if err := h.Sessions.Stop(r.Context(), key, "was stopped by StopRuntimeSession"); err != nil {
+		writeError(w, err)
+		return
+	}
+	writeJSON(w, http.StatusOK, struct{}{})
+}
+
+// sessionID reads the caller's session id; a caller without one gets a fresh
+// session, as SDKs do by filling in a UUID.
+func sessionID(r *http.Request) (isolde.SessionID, error) {
+	id := r.Header.Get(HeaderSession)
+	if id == "" {
+		return isolde.NewSessionID(), nil
+	}
+	return isolde.ParseSessionID(id)
+}
+
+func newRequestID() string {
+	var b [16]byte
+	rand.Read(b[:])
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+}
+
+// passed are the request headers that reach the agent as they came.
+var passed = []string{
+	"Content-Type", "Accept",
+	"X-Amzn-Trace-Id", "Traceparent", "Tracestate", "Baggage",
+	"Mcp-Session-Id", "Mcp-Protocol-Version", "Mcp-Method", "Mcp-Name",
+	HeaderUser,
+}
+
+// agentHeader makes the headers of the agent's request.
+//
+// boto3 sends no Content-Type unless asked, the Go and JavaScript SDKs send
+// application/octet-stream, and none of them sends Accept; the official
+// TypeScript SDK refuses such requests (415, 406). So that default clients
+// work with default agents, what the client left open is filled in with what
+// every agent takes.
+func agentHeader(client http.Header, session isolde.SessionID, request string) http.Header {
+	h := make(http.Header, 8)
+	for _, name := range passed {
+		if v := client[name]; len(v) > 0 {
+			h[name] = v
+		}
+	}
+	for name, v := range client {
+		if strings.HasPrefix(name, customPrefix) {
+			h[name] = v
+		}
+	}
+	if t := h.Get("Content-Type"); t == "" || t == "application/octet-stream" {
+		h["Content-Type"] = []string{"application/json"}
+	}
+	if h.Get("Accept") == "" {
+		h["Accept"] = []string{"text/event-stream, application/json, */*"}
+	}
+	h[HeaderSession] = []string{string(session)}
+	h[HeaderAgentRequest] = []string{request}
+	h["User-Agent"] = []string{"isolde"}
+	return h
+}
+
+// kept are the response headers that are the server's own: an agent's values
+// for them do not reach the client.
+var kept = map[string]bool{
+	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Transfer-Encoding": true, "Trailer": true, "Upgrade": true, "Te": true,
+	"Date": true, "Server": true,
+	"Set-Cookie":  true, // the origin is the server's, shared by all agents and the console
+	HeaderSession: true, HeaderRequestID: true, "X-Amzn-Errortype": true,
+}
+
+func copyHeader(dst, src http.Header) {
+	for name, v := range src {
+		if !kept[name] {
+			dst[name] = v
+		}
+	}
+}
+
+var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+
+// copyBody passes the answer on as it arrives; a part of a stream is flushed
+// at once.
+func copyBody(w io.Writer, rc *http.ResponseController, resp *gateway.Response) error {
+	buf := buffers.Get().(*[64 << 10]byte)
+	defer buffers.Put(buf)
+	flush := resp.Streams()
+	if flush {
+		if err := rc.Flush(); err != nil { // the header, before the first part
+			return err
+		}
+	}
+	for {
+		n, err := resp.Body.Read(buf[:])
+		if n > 0 {
+			if _, err := w.Write(buf[:n]); err != nil {
+				return err
+			}
+			if flush {
+				if err := rc.Flush(); err != nil {
+					return err
+				}
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,129 @@
+package catalog
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/image"
+	"github.com/isolde-run/isolde/sandbox"
+	"github.com/isolde-run/isolde/session"
+)
+
+// Target is what an invocation's target and qualifier stand for. Pure data,
+// shared by all callers.
+type Target struct {
+	Runtime isolde.AgentRuntime
+	Version isolde.Version
+	Launch  *session.Launch // how a session of it starts
+}
+
+// entry holds the targets of one agent runtime. It is never changed: a change
+// of the runtime drops it.
+type entry struct {
+	runtime isolde.AgentRuntime
+	targets map[isolde.EndpointName]*Target
+	broken  map[isolde.EndpointName]error // endpoints that cannot serve, and why
+}
+
+// Resolve finds the version that an endpoint of an agent runtime points at.
+// target is an id or a name; an empty qualifier is DEFAULT. It is on the path
+// of every invocation and usually one map lookup. CodeNotFound names what
+// there is not.
+func (c *Catalog) Resolve(ctx context.Context, target string, qualifier isolde.EndpointName) (*Target, error) {
+	if qualifier == "" {
+		qualifier = isolde.DefaultEndpoint
+	}
+	e, ok := c.resolved.Load(target)
+	if !ok {
+		var err error
+		if e, err = c.load(ctx, target); err != nil {
+			return nil, err
+		}
+	}
+	en := e.(*entry)
+	if t := en.targets[qualifier]; t != nil {
+		return t, nil
+	}
+	if err := en.broken[qualifier]; err != nil {
+		return nil, err
+	}
+	return nil, isolde.Errorf(isolde.CodeNotFound, "agent runtime %s has no endpoint %q", en.runtime.ID, qualifier)
+}
+
+// load reads a runtime's endpoints into the cache. fill makes sure that a
+// change cannot slip in between the reading and the storing.
+func (c *Catalog) load(ctx context.Context, target string) (*entry, error) {
+	c.fill.Lock()
+	defer c.fill.Unlock()
+	r, err := c.cfg.Store.Runtime(ctx, target)
+	if err != nil {
+		return nil, err
+	}
+	endpoints, err1 := c.cfg.Store.Endpoints(ctx, r.ID)
+	versions, err2 := c.cfg.Store.Versions(ctx, r.ID)
+	if err := errors.Join(err1, err2); err != nil {
+		return nil, err
+	}
+	en := &entry{runtime: r, targets: make(map[isolde.EndpointName]*Target), broken: make(map[isolde.EndpointName]error)}
+	for _, e := range endpoints {
+		i := slices.IndexFunc(versions, func(v isolde.Version) bool { return v.Number == e.Version })
+		if i < 0 {
+			en.broken[e.Name] = isolde.Errorf(isolde.CodeConflict, "endpoint %q of agent runtime %s has no version that is READY", e.Name, r.ID)
+			continue
+		}
+		img, err := c.cfg.Builder.Open(ctx, versions[i].Image)
+		if err != nil {
+			en.broken[e.Name] = isolde.Errorf(isolde.CodeConflict, "the image of agent runtime %s, version %d is gone", r.ID, e.Version).
+				WithHint("deploy it again").WithCause(err)
+			continue
+		}
+		en.targets[e.Name] = &Target{Runtime: r, Version: versions[i], Launch: c.launch(r, versions[i], img)}
+	}
+	c.resolved.Store(string(r.ID), en)
+	c.resolved.Store(r.Name, en)
+	return en, nil
+}
+
+// forget drops what is cached of a runtime that has changed.
+func (c *Catalog) forget(r isolde.AgentRuntime) {
+	c.fill.Lock()
+	defer c.fill.Unlock()
+	c.resolved.Delete(string(r.ID))
+	c.resolved.Delete(r.Name)
+}
+
+// launch composes how a session of the version starts. The agent's
+// environment is, later ones winning: the image's, what the AgentCore
+// container contract sets, the version's own.
+func (c *Catalog) launch(r isolde.AgentRuntime, v isolde.Version, img image.Image) *session.Launch {
+	env := make(map[string]string)
+	for _, kv := range img.Env {
+		k, value, _ := strings.Cut(kv, "=")
+		env[k] = value
+	}
+	port := v.Spec.Protocol.Port()
+	env["AWS_REGION"] = c.cfg.Locality.Region
+	env["AWS_DEFAULT_REGION"] = c.cfg.Locality.Region
+	env["PORT"] = strconv.Itoa(port)
+	env["OTEL_RESOURCE_ATTRIBUTES"] = "cloud.resource_id=" + c.cfg.Locality.RuntimeARN(r.ID)
+	maps.Copy(env, v.Spec.Environment)
+	list := make([]string, 0, len(env))
+	for _, k := range slices.Sorted(maps.Keys(env)) {
+		list = append(list, k+"="+env[k])
+	}
+	return &session.Launch{
+		Version:   v.Number,
+		Lifecycle: v.Spec.Lifecycle,
+		Spec: sandbox.Spec{
+			Root: img.Root, Command: img.Command, Env: list, Dir: img.Dir, UID: img.UID, GID: img.GID,
+			Ports:     []int{port},
+			Resources: v.Spec.Resources.WithDefaults(),
+			Network:   v.Spec.Network,
+		},
+	}
+}

@@ -1,0 +1,219 @@
+// Package gateway carries an invocation to its session's agent and the answer
+// back: target → endpoint → version, acquire the session, pass the bytes
+// through untouched.
+package gateway
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"mime"
+	"net/http"
+	"net/url"
+	"time"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/catalog"
+	"github.com/isolde-run/isolde/session"
+	"github.com/isolde-run/isolde/telemetry"
+)
+
+// The bounds of the AgentCore limits page.
+const (
+	syncLimit   = 15 * time.Minute // until a plain answer is complete
+	streamLimit = 60 * time.Minute // until an event stream is complete
+)
+
+// maxAgentError bounds how much of an agent's error is kept for its owner.
+const maxAgentError = 64 << 10
+
+// Gateway carries invocations. Safe for concurrent use.
+type Gateway struct {
+	Catalog  *catalog.Catalog
+	Sessions *session.Manager
+	Metrics  *telemetry.Metrics
+	Logger   *slog.Logger
+}
+
+// Response is an agent's answer. Its Body must be closed.
+type Response struct {
+	Status int
+	Header http.Header
+	Body   *Body
+}
+
+// Streams reports whether the answer comes without a known length, so that
+// each part must be passed on as it arrives.
+func (r *Response) Streams() bool { return r.Body.length < 0 }
+
+// Invoke sends an invocation to its session's agent, starting the session if
+// need be, and returns when the agent's answer begins. Errors are the
+// session's (see session.Manager.Acquire), CodeNotFound for an unknown target
+// or endpoint, CodeInvalid for a body over isolde.MaxPayload, and CodeAgent
+// when the agent answers 400 or above, not in time, or not at all.
+func (g *Gateway) Invoke(ctx context.Context, inv *isolde.Invocation) (resp *Response, err error) {
+	started := time.Now()
+	if inv.ContentLength > isolde.MaxPayload {
+		return nil, errTooLarge(inv.ContentLength)
+	}
+	target, err := g.Catalog.Resolve(ctx, inv.Target, inv.Qualifier)
+	if err != nil {
+		return nil, err
+	}
+	done := func(err error) { g.Metrics.Invocation(target.Runtime.ID, err, time.Since(started)) }
+	defer func() {
+		if err != nil {
+			done(err)
+			g.logFailure(inv, target, err)
+		}
+	}()
+	key := isolde.SessionKey{Runtime: target.Runtime.ID, Session: inv.Session}
+	lease, err := g.Sessions.Acquire(ctx, key, target.Launch)
+	if err != nil {
+		return nil, err
+	}
+	c := &call{gateway: g, inv: inv, lease: lease, done: done}
+	if resp, err = c.send(ctx); err != nil {
+		c.close()
+		return nil, err
+	}
+	return resp, nil
+}
+
+func (g *Gateway) logFailure(inv *isolde.Invocation, t *catalog.Target, err error) {
+	e := isolde.AsError(err)
+	level := slog.LevelWarn
+	if e.Code == isolde.CodeInternal {
+		level = slog.LevelError
+	}
+	g.Logger.Log(context.Background(), level, "invocation failed", "runtime", t.Runtime.ID, "session", inv.Session,
+		"request", inv.RequestID, "err", e.Error(), "cause", e.Err)
+}
+
+func errTooLarge(n int64) error {
+	return isolde.Errorf(isolde.CodeInvalid, "the payload has %d bytes; at most %d are allowed", n, isolde.MaxPayload)
+}
+
+// call is one invocation under way.
+type call struct {
+	gateway *Gateway
+	inv     *isolde.Invocation
+	lease   *session.Lease
+	body    *boundedReader
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	limit   *time.Timer
+	done    func(error)
+}
+
+var (
+	errSyncLimit   = fmt.Errorf("no complete answer within %v", syncLimit)
+	errStreamLimit = fmt.Errorf("the stream took longer than %v", streamLimit)
+)
+
+func (c *call) send(ctx context.Context) (*Response, error) {
+	c.ctx, c.cancel = context.WithCancelCause(ctx)
+	c.limit = time.AfterFunc(syncLimit, func() { c.cancel(errSyncLimit) })
+	req := (&http.Request{
+		Method:        c.inv.Method,
+		URL:           &url.URL{Path: c.inv.Path},
+		Header:        c.inv.Header,
+		ContentLength: c.inv.ContentLength,
+	}).WithContext(c.ctx)
+	if c.inv.Body != nil && c.inv.ContentLength != 0 {
+		c.body = &boundedReader{r: c.inv.Body, left: isolde.MaxPayload}
+		req.Body = c.body
+	}
+	resp, err := c.lease.RoundTrip(req)
+	if err != nil {
+		return nil, c.failed(err)
+	}
+	if resp.StatusCode >= 400 {
+		return nil, c.refused(resp)
+	}
+	if isStream(resp.Header) && c.limit.Stop() {
+		c.limit = time.AfterFunc(streamLimit, func() { c.cancel(errStreamLimit) })
+	}
+	return &Response{
+		Status: resp.StatusCode,
+		Header: resp.Header,
+		Body:   &Body{call: c, body: resp.Body, length: resp.ContentLength},
+	}, nil
+}
+
+// failed says why the agent gave no answer.
+func (c *call) failed(err error) error {
+	if c.body != nil && c.body.exceeded() {
+		return isolde.Errorf(isolde.CodeInvalid, "the payload has more than %d bytes, the most allowed", isolde.MaxPayload)
+	}
+	for _, limit := range []error{errSyncLimit, errStreamLimit} {
+		if errors.Is(context.Cause(c.ctx), limit) {
+			c.lease.AgentError(isolde.AgentError{Time: time.Now(), Request: c.inv.RequestID, Message: limit.Error()})
+			return isolde.Errorf(isolde.CodeAgent, "the agent gave %w", limit)
+		}
+	}
+	return c.lease.Failed(c.ctx, c.inv.RequestID, err)
+}
+
+// refused keeps an agent's error answer for its owner; the caller gets what
+// AgentCore says in its place.
+func (c *call) refused(resp *http.Response) error {
+	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAgentError))
+	resp.Body.Close()
+	c.lease.AgentError(isolde.AgentError{
+		Time: time.Now(), Request: c.inv.RequestID, Status: resp.StatusCode,
+		Message: fmt.Sprintf("the agent answered %s: %s", resp.Status, text),
+	})
+	return isolde.Errorf(isolde.CodeAgent, "Received error (%d) from runtime.", resp.StatusCode).
+		WithHint("isolde logs shows the agent's own error").
+		WithCause(fmt.Errorf("%s: %.2048s", resp.Status, text))
+}
+
+func (c *call) close() {
+	c.limit.Stop()
+	c.cancel(nil)
+	c.lease.Release()
+}
+
+// Body is the body of an agent's answer.
+type Body struct {
+	call   *call
+	body   io.ReadCloser
+	length int64
+	err    error // how reading ended; nil at its end
+	closed bool
+}
+
+// Read reads what has arrived. An error other than io.EOF is an
+// *isolde.Error: the agent broke off, or a limit was reached.
+func (b *Body) Read(p []byte) (int, error) {
+	n, err := b.body.Read(p)
+	if err != nil && err != io.EOF {
+		if b.err == nil {
+			b.err = b.call.failed(err)
+			b.call.gateway.Logger.Warn("answer broken off", "session", b.call.inv.Session, "request", b.call.inv.RequestID, "err", b.err, "cause", err)
+		}
+		err = b.err
+	}
+	return n, err
+}
+
+// Close ends the invocation; if the body was not read to its end, the agent's
+// request is cancelled. Idempotent.
+func (b *Body) Close() error {
+	if b.closed {
+		return nil
+	}
+	b.closed = true
+	err := b.body.Close()
+	b.call.close()
+	b.call.done(b.err)
+	return err
+}
+
+func isStream(h http.Header) bool {
+	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
+	return err == nil && t == "text/event-stream"
+}

@@ -1,0 +1,31 @@
+package server
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"github.com/isolde-run/isolde"
+)
+
+// lockDir makes this process the only server on a data directory. The lock
+// goes with the process, however it ends.
+func lockDir(dir string) (unlock func() error, err error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("open lock of data directory: %w", err)
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		defer f.Close()
+		var pid [32]byte
+		n, _ := f.ReadAt(pid[:], 0)
+		return nil, isolde.Errorf(isolde.CodeConflict, "another server (pid %s) uses the data directory %s", strings.TrimSpace(string(pid[:n])), dir).
+			WithHint("stop it, or name another directory with --data-dir")
+	}
+	if err := f.Truncate(0); err == nil {
+		fmt.Fprintf(f, "%d\n", os.Getpid())
+	}
+	return f.Close, nil
+}
