@@ -1,14 +1,15 @@
 package sandboxtest
 
 import (
-	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
-	"github.com/erofs/go-erofs"
+	"github.com/isolde-run/isolde/image/erofs"
 	"github.com/isolde-run/isolde/sandbox"
 )
 
@@ -43,6 +44,12 @@ func NewRoot(t testing.TB, agent string) sandbox.Root {
 	if err := copyFile(filepath.Join(code, "agent"), agent); err != nil {
 		t.Fatal(err)
 	}
+	if err := os.MkdirAll(filepath.Join(code, "etc"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(code, "etc", "not-executable"), []byte("this is no program\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	if err := writeImage(image, agent); err != nil {
 		t.Fatalf("write the root image: %v", err)
 	}
@@ -54,78 +61,47 @@ func NewRoot(t testing.TB, agent string) sandbox.Root {
 
 // writeImage writes the EROFS file of NewRoot.
 func writeImage(path, agent string) error {
-	f, err := os.Create(path)
+	executable, err := os.Open(agent)
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	w := erofs.Create(f, erofs.WithTempDir(filepath.Dir(path)))
-	for _, dir := range []struct {
-		name string
-		mode os.FileMode
-	}{
-		{"/etc", 0o755}, {"/proc", 0o755}, {"/dev", 0o755}, {"/sys", 0o755},
-		{"/tmp", 0o777 | os.ModeSticky}, {"/work", 0o777},
-	} {
-		if err := w.Mkdir(dir.name, dir.mode); err != nil {
-			return err
-		}
-		if err := w.Chmod(dir.name, dir.mode); err != nil {
-			return err
-		}
-	}
-	files := []struct {
-		name string
-		mode os.FileMode
-		data string
-	}{
-		{"/etc/passwd", 0o644, "root:x:0:0:root:/:/agent\nagent:x:1000:1000:agent:/work:/agent\n"},
-		{"/etc/group", 0o644, "root:x:0:\nagent:x:1000:\n"},
-		{"/etc/hosts", 0o644, "127.0.0.1 localhost\n"},
-		{"/etc/resolv.conf", 0o644, ""},
-		{"/etc/not-executable", 0o644, "this is no program\n"},
-	}
-	for _, file := range files {
-		out, err := w.Create(file.name)
-		if err != nil {
-			return err
-		}
-		if _, err := io.WriteString(out, file.data); err != nil {
-			return err
-		}
-		if err := out.Chmod(file.mode); err != nil {
-			return err
-		}
-		if err := out.Close(); err != nil {
-			return err
-		}
-	}
-	if err := addExecutable(w, agentPath, agent); err != nil {
-		return err
-	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return f.Close()
-}
-
-func addExecutable(w *erofs.Writer, name, source string) error {
-	in, err := os.Open(source)
+	defer executable.Close()
+	info, err := executable.Stat()
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	out, err := w.Create(name)
+	out, err := os.Create(path)
 	if err != nil {
 		return err
 	}
-	if _, err := io.Copy(out, in); err != nil {
-		return err
-	}
-	if err := out.Chmod(0o755); err != nil {
+	defer out.Close()
+	root := folder(0o755, map[string]*erofs.File{
+		"agent": {Mode: 0o755, Source: executable, Size: info.Size()},
+		"proc":  folder(0o755, nil),
+		"dev":   folder(0o755, nil),
+		"sys":   folder(0o755, nil),
+		"tmp":   folder(0o777|fs.ModeSticky, nil),
+		"work":  folder(0o777, nil),
+		"etc": folder(0o755, map[string]*erofs.File{
+			"passwd":         text("root:x:0:0:root:/:/agent\nagent:x:1000:1000:agent:/work:/agent\n"),
+			"group":          text("root:x:0:\nagent:x:1000:\n"),
+			"hosts":          text("127.0.0.1 localhost\n"),
+			"resolv.conf":    text(""),
+			"not-executable": text("this is no program\n"),
+		}),
+	})
+	if err := erofs.Write(out, root); err != nil {
 		return err
 	}
 	return out.Close()
+}
+
+func folder(mode fs.FileMode, children map[string]*erofs.File) *erofs.File {
+	return &erofs.File{Mode: fs.ModeDir | mode, Children: children}
+}
+
+func text(s string) *erofs.File {
+	return &erofs.File{Mode: 0o644, Source: strings.NewReader(s), Size: int64(len(s))}
 }
 
 func copyFile(to, from string) error {

@@ -81,8 +81,11 @@ var orders = map[string]func(*agent, order.Order) (order.Reply, error){
 		time.AfterFunc(50*time.Millisecond, func() { panic("told to crash") })
 		return order.Reply{}, nil
 	},
-	"kill-self": func(*agent, order.Order) (order.Reply, error) {
-		time.AfterFunc(50*time.Millisecond, func() { syscall.Kill(os.Getpid(), syscall.SIGKILL) })
+	"kill-self": func(_ *agent, o order.Order) (order.Reply, error) {
+		time.AfterFunc(time.Duration(50+o.Millis)*time.Millisecond, func() {
+			fmt.Println("testagent: kills itself")
+			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+		})
 		return order.Reply{}, nil
 	},
 	"ignore-term": func(*agent, order.Order) (order.Reply, error) {
