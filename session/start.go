@@ -26,12 +26,12 @@ const (
 // When it fails nothing is left of the sandbox.
 func (s *session) start(spec sandbox.Spec) (sandbox.Sandbox, error) {
 	cfg := &s.m.cfg
-	stopped, cancel := context.WithCancel(s.m.actors)
-	defer cancel()
+	stopped, abandon := context.WithCancel(s.m.actors)
+	defer abandon()
 	go func() { // a stop request ends the start
 		select {
 		case <-s.stop.asked:
-			cancel()
+			abandon()
 		case <-stopped.Done():
 		}
 	}()
