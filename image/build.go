@@ -1,0 +1,329 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/image/erofs"
+	"github.com/isolde-run/isolde/sandbox"
+)
+
+// Where things are in an image, and their plain form in the store.
+const (
+	codeDir         = "app"
+	dependenciesDir = "opt/isolde/dependencies"
+
+	folderDependencies = "dependencies"
+	folderCode         = "code"
+)
+
+// format is part of every key: a change to what layers hold changes it, so
+// that no store serves layers of an older Isolde.
+const format = "1"
+
+// language makes the layers of one kind of agent. The three layers of a build
+// are made at the same time.
+type language interface {
+	// base makes the layer under all agents of the language on this machine.
+	base(context.Context, *build) (layer, error)
+	// dependencies makes the layer of what the agent's manifest names; a zero
+	// layer if there is nothing.
+	dependencies(context.Context, *build) (layer, error)
+	// code makes the layer of the agent's own files.
+	code(context.Context, *build) (layer, error)
+	// start says what to run, once the layers are there.
+	start(context.Context, *build) (start, error)
+}
+
+// start is how an image starts.
+type start struct {
+	command []string // argv in the image
+	env     []string // added to the environment of every image
+	host    *sandbox.HostRoot
+}
+
+// build is one run of Build.
+type build struct {
+	*Store
+	src    Source
+	report *reporter
+
+	baseLayer, dependencyLayer, codeLayer layer
+}
+
+// Build makes the image of src, from what it has where it can.
+func (s *Store) Build(ctx context.Context, src Source, progress func(Progress)) (Image, error) {
+	defer s.began()()
+	dir, err := filepath.Abs(src.Dir)
+	if err != nil {
+		return Image{}, fmt.Errorf("build image: %w", err)
+	}
+	src.Dir = dir
+	b := &build{Store: s, src: src, report: &reporter{to: progress}}
+	lang, err := detect(&b.src)
+	if err != nil {
+		return Image{}, err
+	}
+	if err := b.layers(ctx, lang); err != nil {
+		return Image{}, err
+	}
+	st, err := lang.start(ctx, b)
+	if err != nil {
+		return Image{}, err
+	}
+	return b.assemble(ctx, st)
+}
+
+// layers makes the three layers at once; the first error ends the others.
+func (b *build) layers(ctx context.Context, lang language) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for _, step := range []struct {
+		stage string
+		make  func(context.Context, *build) (layer, error)
+		into  *layer
+	}{
+		{"base", lang.base, &b.baseLayer},
+		{"dependencies", lang.dependencies, &b.dependencyLayer},
+		{"code", lang.code, &b.codeLayer},
+	} {
+		group.Go(func() (err error) {
+			if *step.into, err = step.make(ctx, b); err == nil {
+				return nil
+			}
+			if _, ok := errors.AsType[*isolde.Error](err); ok {
+				return err
+			}
+			return fmt.Errorf("build %s: %w", step.stage, err)
+		})
+	}
+	return group.Wait()
+}
+
+// assemble makes the OCI image of the layers, and its EROFS file.
+func (b *build) assemble(ctx context.Context, st start) (Image, error) {
+	layers := []namedLayer{{b.baseLayer, "base"}}
+	if b.dependencyLayer.Digest != "" {
+		layers = append(layers, namedLayer{b.dependencyLayer, "dependencies"})
+	}
+	layers = append(layers, namedLayer{b.codeLayer, "code"})
+	env := append(commonEnv(), st.env...)
+	img, err := b.ociImage(layers, st.command, env)
+	if err != nil {
+		return Image{}, fmt.Errorf("build image: %w", err)
+	}
+	digest, err := img.Digest()
+	if err != nil {
+		return Image{}, fmt.Errorf("build image: %w", err)
+	}
+	r := record{Digest: digest.String(), Command: st.command, Env: env, Host: st.host}
+	for _, l := range layers {
+		r.Layers = append(r.Layers, l.layer)
+	}
+	if kept, err := b.record(r.Digest); err == nil {
+		b.touch(b.imageFile(r.Digest, ".json"))
+		b.report.say("image", true, "unchanged %s", shortDigest(r.Digest))
+		return b.image(kept), nil
+	}
+	if err := b.writeOCI(img); err != nil {
+		return Image{}, err
+	}
+	if r.Size, err = b.writeRoot(ctx, r); err != nil {
+		return Image{}, fmt.Errorf("build image: %w", err)
+	}
+	if err := b.writeJSON(b.imageFile(r.Digest, ".json"), r); err != nil {
+		return Image{}, fmt.Errorf("build image: %w", err)
+	}
+	b.report.say("image", false, "built %s, %s", shortDigest(r.Digest), megabytes(r.Size))
+	return b.image(r), nil
+}
+
+// writeRoot writes the EROFS file of an image and returns its size.
+func (s *Store) writeRoot(ctx context.Context, r record) (int64, error) {
+	out, err := os.CreateTemp(s.tmp, "root-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.Remove(out.Name())
+	defer out.Close()
+	if err := s.flattenTo(ctx, out, r.Layers); err != nil {
+		return 0, err
+	}
+	info, err := out.Stat()
+	if err != nil {
+		return 0, err
+	}
+	if err := out.Chmod(0o644); err != nil {
+		return 0, err
+	}
+	return info.Size(), os.Rename(out.Name(), s.imageFile(r.Digest, ".erofs"))
+}
+
+func (s *Store) flattenTo(ctx context.Context, out *os.File, layers []layer) error {
+	var files []*os.File
+	defer func() {
+		for _, f := range files {
+			f.Close()
+		}
+	}()
+	for _, l := range layers {
+		f, err := os.Open(s.blob(l.Digest))
+		if err != nil {
+			return err
+		}
+		files = append(files, f)
+	}
+	root, err := flatten(files)
+	if err != nil {
+		return err
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	return erofs.Write(out, root)
+}
+
+// keyed returns the layer that the inputs in key make, from the store or by
+// making it; cached says that this call made nothing. A layer is made once,
+// however many builds want it now. release, which may be nil, is called when
+// what make works on is needed no longer.
+func (b *build) keyed(ctx context.Context, kind, key string, release func(), make func(context.Context) (layer, error)) (l layer, cached bool, err error) {
+	if release == nil {
+		release = func() {}
+	}
+	name := filepath.Join(b.dir, "layers", kind+"-"+key+".json")
+	if l, ok := b.kept(name); ok {
+		release()
+		return l, true, nil
+	}
+	l, cached, err = b.flights.do(ctx, kind+"-"+key, func(ctx context.Context) (layer, error) {
+		defer release()
+		if l, ok := b.kept(name); ok {
+			return l, nil
+		}
+		l, err := make(ctx)
+		if err != nil {
+			return layer{}, err
+		}
+		return l, b.writeJSON(name, l)
+	})
+	if cached {
+		release()
+	}
+	return l, cached, err
+}
+
+// kept reads a layer's record, if all that it names is there.
+func (s *Store) kept(name string) (layer, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	raw, err := os.ReadFile(name)
+	if err != nil {
+		return layer{}, false
+	}
+	var l layer
+	if json.Unmarshal(raw, &l) != nil {
+		return layer{}, false
+	}
+	info, err := os.Stat(s.blob(l.Digest))
+	if err != nil || info.Size() != l.Size {
+		return layer{}, false
+	}
+	if l.Folder != "" && !exists(filepath.Join(s.dir, l.Folder)) {
+		return layer{}, false
+	}
+	s.touch(name)
+	return l, true
+}
+
+// keepFolder gives a finished folder its place in the store. If another
+// process was faster, its folder stays.
+func (s *Store) keepFolder(tmp, kind, key string) (string, error) {
+	folder := filepath.Join(kind, key)
+	err := os.Rename(tmp, filepath.Join(s.dir, folder))
+	if err != nil && exists(filepath.Join(s.dir, folder)) {
+		return folder, os.RemoveAll(tmp)
+	}
+	return folder, err
+}
+
+// began notes a running build, for Collect; what it returns notes its end.
+func (s *Store) began() (ended func()) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.builds++
+	id := s.builds
+	s.running[id] = time.Now()
+	return func() {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		delete(s.running, id)
+	}
+}
+
+// touch marks a record as used now.
+func (s *Store) touch(name string) {
+	now := time.Now()
+	if err := os.Chtimes(name, now, now); err != nil {
+		s.log.Debug("cannot mark as used", "path", name, "error", err)
+	}
+}
+
+// commonEnv is the environment of every image. DOCKER_CONTAINER makes the
+// official SDKs listen on all addresses; see §3.6 of the service contract.
+func commonEnv() []string {
+	return []string{
+		"DOCKER_CONTAINER=1",
+		"HOME=/" + agentHome,
+		"LANG=C.UTF-8",
+		"SSL_CERT_FILE=/" + certificates,
+	}
+}
+
+// binPath is the PATH of images whose own folders, if any, come first.
+const binPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// reporter hands progress on in order.
+type reporter struct {
+	mu sync.Mutex
+	to func(Progress)
+}
+
+func (r *reporter) say(stage string, cached bool, message string, args ...any) {
+	if r.to == nil {
+		return
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to(Progress{Stage: stage, Message: fmt.Sprintf(message, args...), Cached: cached})
+}
+
+func shortDigest(digest string) string { return digest[:min(len(digest), len("sha256:")+12)] }
+
+func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }
+
+// hostEnv is what the plain form of an agent needs of this machine: where
+// programs, certificates and the user's home are.
+func (b *build) hostEnv(bin ...string) []string {
+	path := append(bin, b.path)
+	env := []string{"PATH=" + strings.Join(path, ":")}
+	for _, file := range certificateFiles {
+		if exists(file) {
+			env = append(env, "SSL_CERT_FILE="+file)
+			break
+		}
+	}
+	if home, err := os.UserHomeDir(); err == nil {
+		env = append(env, "HOME="+home)
+	}
+	return env
+}

@@ -1,0 +1,280 @@
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/sandbox"
+)
+
+// python builds agents in Python, on the interpreter of this machine.
+type python struct{}
+
+// interpreter is what a Python says of itself.
+type pythonInfo struct {
+	Version    string `json:"version"`    // "3.11"
+	Full       string `json:"full"`       // the whole version, with the compiler
+	Executable string `json:"executable"` // as found; of a virtual environment, if it is in one
+	Base       string `json:"base"`       // the interpreter itself
+	Stdlib     string `json:"stdlib"`     // its standard library
+	LibDir     string `json:"libdir"`     // "lib" or "lib64"
+	Tag        string `json:"tag"`        // of bytecode files, "cpython-311"
+	CAFile     string `json:"cafile"`     // where its OpenSSL looks for certificates; may be empty
+}
+
+// askPython makes an interpreter tell where it is: what is on PATH may be a
+// shim, a link or a virtual environment.
+const askPython = `
+import json, os, sys, sysconfig
+base = getattr(sys, "_base_executable", sys.executable)
+try:
+    import ssl
+    cafile = ssl.get_default_verify_paths().openssl_cafile
+except ImportError:
+    cafile = ""
+json.dump({"version": "%d.%d" % sys.version_info[:2], "full": sys.version, "executable": sys.executable,
+    "base": os.path.realpath(base), "stdlib": os.path.realpath(sysconfig.get_path("stdlib")), "libdir": getattr(sys, "platlibdir", "lib"),
+    "tag": sys.implementation.cache_tag, "cafile": cafile}, sys.stdout)
+`
+
+// findPython asks the python3 on the path; it remembers the answer.
+func (s *Store) findPython(ctx context.Context) (pythonInfo, error) {
+	return remembered(s, "python", func() (info pythonInfo, err error) {
+		file, err := s.lookPath("python3")
+		if err != nil {
+			return info, isolde.Errorf(isolde.CodeUnsupported, "the agent is written in Python, and there is no python3 here").
+				WithHint("install it with: apt-get install python3 python3-pip").WithCause(err)
+		}
+		out, err := s.runTool(ctx, tool{dir: s.tmp, args: []string{file, "-I", "-c", askPython}})
+		if err == nil {
+			err = json.Unmarshal([]byte(out), &info)
+		}
+		if err != nil {
+			return info, isolde.Errorf(isolde.CodeUnsupported, "%s does not run", file).
+				WithHint("python3 --version shows why; put a working one first on PATH").WithCause(err)
+		}
+		return info, nil
+	})
+}
+
+// home is the folder of the standard library in the image.
+func (p pythonInfo) home() string {
+	return path.Join("usr/local", p.LibDir, filepath.Base(p.Stdlib))
+}
+
+// program is the interpreter's file in the image.
+func (p pythonInfo) program() string { return "usr/local/bin/python" + p.Version }
+
+func (*python) base(ctx context.Context, b *build) (layer, error) {
+	info, err := b.findPython(ctx)
+	if err != nil {
+		return layer{}, err
+	}
+	p, err := remembered(b.Store, "python base", func() (*plan, error) { return planPython(info) })
+	if err != nil {
+		return layer{}, err
+	}
+	return b.keepBase(ctx, "Python "+info.Version, p, func(ctx context.Context, t tree, tmp string) error {
+		return b.addBytecode(ctx, info, t, tmp)
+	})
+}
+
+// usualLibraries are what wheels may take for granted (PEP 599 and its like)
+// and what the C library loads by itself, if this machine has them.
+var usualLibraries = []string{
+	"libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1", "libutil.so.1", "libresolv.so.2",
+	"libnss_files.so.2", "libnss_dns.so.2", "libgcc_s.so.1", "libstdc++.so.6", "libz.so.1", "libexpat.so.1",
+}
+
+// planPython is the base layer but for the bytecode.
+func planPython(info pythonInfo) (*plan, error) {
+	t, err := skeleton()
+	if err != nil {
+		return nil, err
+	}
+	t.file(info.program(), info.Base, 0o755)
+	for _, name := range []string{"python3", "python"} {
+		t.link("usr/local/bin/"+name, path.Base(info.program()))
+	}
+	if info.CAFile != "" {
+		t.link(strings.TrimPrefix(path.Clean(info.CAFile), "/"), "/"+certificates)
+	}
+	if err := t.folder(info.home(), info.Stdlib, 0, inStdlib); err != nil {
+		return nil, err
+	}
+	t.dir(path.Join(info.home(), "site-packages"), 0o755, 0)
+	if err := addLibraries(t, info.Base, info.home()); err != nil {
+		return nil, err
+	}
+	return newPlan(t, "python", info.Full, info.Tag)
+}
+
+// addLibraries adds what the program and the extensions below home need.
+func addLibraries(t tree, program, home string) error {
+	link := newLinker(t)
+	if err := link.add(program); err != nil {
+		return err
+	}
+	var extensions []string
+	for name := range t {
+		if strings.HasPrefix(name, home+"/") && strings.HasSuffix(name, ".so") {
+			extensions = append(extensions, name)
+		}
+	}
+	slices.Sort(extensions)
+	for _, name := range extensions {
+		err := link.add(t[name].from)
+		if errors.Is(err, fs.ErrNotExist) {
+			delete(t, name) // it cannot be imported on this machine either
+			continue
+		}
+		if err != nil {
+			return err
+		}
+	}
+	for _, name := range usualLibraries {
+		if err := link.addKnown(name, program); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// notStdlib are parts of the standard library's folder that no agent needs,
+// or that belong to this machine.
+var notStdlib = map[string]bool{
+	"site-packages": true, "dist-packages": true, "test": true, "idlelib": true, "tkinter": true,
+	"turtledemo": true, "turtle.py": true, "ensurepip": true, "sitecustomize.py": true,
+	"usercustomize.py": true, "EXTERNALLY-MANAGED": true,
+}
+
+func inStdlib(name string, d fs.DirEntry) bool {
+	base := path.Base(name)
+	switch {
+	case base == "__pycache__", notStdlib[name], strings.HasPrefix(name, "config-"):
+		return false
+	case d.IsDir() && (base == "test" || base == "tests" || base == "idle_test"):
+		return false
+	case path.Dir(name) == "lib-dynload":
+		return !strings.HasPrefix(base, "_test") && !strings.HasPrefix(base, "_tkinter") &&
+			!strings.HasPrefix(base, "_ctypes_test") && !strings.HasPrefix(base, "xx") && !strings.HasPrefix(base, "_xxtest")
+	}
+	return true
+}
+
+func (*python) code(ctx context.Context, b *build) (layer, error) {
+	info, err := b.findPython(ctx)
+	if err != nil {
+		return layer{}, err
+	}
+	staged, err := b.stage(ctx, nil)
+	if err != nil {
+		return layer{}, err
+	}
+	return b.keepCode(ctx, staged, []string{"python", info.Full, info.Tag, strings.Join(b.src.Entrypoint, " ")}, func(ctx context.Context, dir string) error {
+		return b.compileFolder(ctx, info, dir, "/"+codeDir)
+	})
+}
+
+// start turns the entry point into a command. A file is run by the
+// interpreter; a command that a dependency brings is run from there, and a
+// file behind it by the interpreter as well ("opentelemetry-instrument
+// agent.py"); the interpreter's own names stand for themselves.
+func (*python) start(ctx context.Context, b *build) (start, error) {
+	info, err := b.findPython(ctx)
+	if err != nil {
+		return start{}, err
+	}
+	host, err := pythonCommand(b, info.Base, b.dependencyFolder("bin"), true)
+	if err != nil {
+		return start{}, err
+	}
+	inside, err := pythonCommand(b, "/"+info.program(), "/"+dependenciesDir+"/bin", false)
+	if err != nil {
+		return start{}, err
+	}
+	env := []string{"PYTHONUNBUFFERED=1"}
+	st := start{command: inside, env: append(env, "PYTHONPATH=/"+codeDir, "PATH="+binPath)}
+	st.host = &sandbox.HostRoot{Code: filepath.Join(storeMark, b.codeLayer.Folder), Command: host, Env: append(b.hostEnv(), env...)}
+	if b.dependencyLayer.Folder != "" {
+		folder := filepath.Join(storeMark, b.dependencyLayer.Folder)
+		st.env = append(env, "PYTHONPATH=/"+codeDir+":/"+dependenciesDir, "PATH=/"+dependenciesDir+"/bin:"+binPath)
+		st.host.Env = append(b.hostEnv(filepath.Join(folder, "bin")), append(env, "PYTHONPATH="+folder)...)
+	}
+	return st, nil
+}
+
+// dependencyFolder is a folder in the plain form of the dependencies, as
+// records name it.
+func (b *build) dependencyFolder(sub string) string {
+	return filepath.Join(storeMark, b.dependencyLayer.Folder, sub)
+}
+
+// pythonCommand is the argv for the image, or for the host, whose relative
+// names are resolved in the copy of the code.
+func pythonCommand(b *build, python, bin string, host bool) ([]string, error) {
+	var command []string
+	for i, arg := range b.src.Entrypoint {
+		switch {
+		case pythonEntry(arg) && !slices.Contains(command, python):
+			name, err := inSource(arg)
+			if err != nil {
+				return nil, err
+			}
+			if !host {
+				name = "/" + codeDir + "/" + name
+			}
+			command = append(command, python, name)
+			return append(command, b.src.Entrypoint[i+1:]...), nil
+		case i > 0:
+			command = append(command, arg)
+		case arg == "python" || arg == "python3":
+			command = append(command, python)
+		case b.hasScript(arg):
+			command = append(command, python, path.Join(bin, arg))
+			if i+1 < len(b.src.Entrypoint) && pythonEntry(b.src.Entrypoint[i+1]) {
+				return instrumented(b, command, python, host)
+			}
+		default:
+			return nil, isolde.Errorf(isolde.CodeInvalid, "entry point %s is neither a Python file in the folder nor a command of its dependencies", arg).
+				WithHint("name a file such as agent.py, or add the package that brings %s to requirements.txt", arg)
+		}
+	}
+	return command, nil
+}
+
+// instrumented adds the file that a command of the dependencies is to run.
+func instrumented(b *build, command []string, python string, host bool) ([]string, error) {
+	name, err := inSource(b.src.Entrypoint[1])
+	if err != nil {
+		return nil, err
+	}
+	if !host {
+		name = "/" + codeDir + "/" + name
+	}
+	return append(append(command, python, name), b.src.Entrypoint[2:]...), nil
+}
+
+// hasScript tells whether the dependencies bring a command.
+func (b *build) hasScript(name string) bool {
+	if b.dependencyLayer.Folder == "" || name != path.Base(name) {
+		return false
+	}
+	info, err := os.Stat(filepath.Join(b.dir, b.dependencyLayer.Folder, "bin", name))
+	return err == nil && info.Mode().IsRegular()
+}
+
+// bytecodeFile is where Python looks for the bytecode of a source file.
+func (p pythonInfo) bytecodeFile(source string) string {
+	stem := strings.TrimSuffix(path.Base(source), ".py")
+	return path.Join(path.Dir(source), "__pycache__", fmt.Sprintf("%s.%s.pyc", stem, p.Tag))
+}
