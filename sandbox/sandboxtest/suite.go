@@ -169,9 +169,14 @@ func (b *bench) start(t *testing.T, spec sandbox.Spec) *peer {
 	return p
 }
 
-// peer wraps a sandbox and kills it after the test.
+// peer wraps a sandbox and kills it after the test, unless a later driver
+// found it and has it now.
 func (b *bench) peer(t *testing.T, s sandbox.Sandbox, spec sandbox.Spec) *peer {
+	driver := b.driver
 	t.Cleanup(func() {
+		if driver != b.driver {
+			return
+		}
 		if err := s.Stop(context.Background(), 0); err != nil {
 			t.Errorf("stop at the end of the test: %v", err)
 		}

@@ -1,0 +1,225 @@
+// Package process is the driver that isolates nothing: an agent is a process
+// of the server's own user, on the host's files, with the host's interpreter.
+// It is for laptops and for debugging, and a server refuses it beyond
+// loopback.
+//
+// What it does give, as far as the host allows:
+//
+//   - Each sandbox has a copy of the agent's code as its working directory, and
+//     HOME and TMPDIR of its own. All of it goes with the sandbox.
+//   - With a router (root on Linux): a network of its own, so that many agents
+//     can listen on the same port.
+//   - As root on Linux: a process namespace of its own, with a /proc to match.
+//     Its first process is a shell that reaps orphans; when it is killed, the
+//     kernel kills whatever the agent forked.
+//
+// Without a router one sandbox runs at a time, on the agent's port of the
+// host, and DOCKER_CONTAINER is taken out of its environment, so that agents
+// of the official SDK listen on loopback only. Without namespaces, children
+// of an agent are found by their session or by TMPDIR in their environment;
+// a child that left the session and changed TMPDIR is not caught. On other
+// systems than Linux, children are caught as long as they stay in the agent's
+// process group.
+//
+// Spec.UID, GID, Dir, Command and Resources have no meaning here.
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/network"
+	"github.com/isolde-run/isolde/sandbox"
+)
+
+// Name is the driver's name.
+const Name = "process"
+
+// Config is what a driver needs.
+type Config struct {
+	StateDir string          // a folder of the driver's own; made if missing
+	Router   *network.Router // nil: agents use the host's network. It stays the caller's, who closes it after the driver
+	Logger   *slog.Logger    // nil: no logs
+}
+
+// Driver starts agents as processes of the host.
+type Driver struct {
+	cfg        Config
+	log        *slog.Logger
+	namespaces bool     // sandboxes have a process namespace
+	lock       *os.File // keeps a second server off StateDir
+
+	watchers sync.WaitGroup
+
+	mu        sync.Mutex
+	closed    bool
+	sandboxes map[sandbox.ID]*instance // nil while it starts
+}
+
+var _ sandbox.Driver = (*Driver)(nil)
+
+// Open prepares the driver. CodeConflict when another server uses StateDir.
+func Open(ctx context.Context, cfg Config) (*Driver, error) {
+	return open(ctx, cfg, probeNamespaces() == nil)
+}
+
+func open(_ context.Context, cfg Config, namespaces bool) (*Driver, error) {
+	if cfg.Logger == nil {
+		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Router != nil && !namespaces {
+		return nil, isolde.Errorf(isolde.CodeUnsupported, "the process driver needs process namespaces to use a network of its own: %w", probeNamespaces())
+	}
+	var err error
+	if cfg.StateDir, err = filepath.Abs(cfg.StateDir); err != nil {
+		return nil, fmt.Errorf("open process driver: %w", err)
+	}
+	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
+		return nil, fmt.Errorf("open process driver: %w", err)
+	}
+	lock, err := lockFile(filepath.Join(cfg.StateDir, "lock"))
+	if err != nil {
+		return nil, isolde.Errorf(isolde.CodeConflict, "another server uses %s", cfg.StateDir).
+			WithHint("stop it, or choose another data folder").WithCause(err)
+	}
+	return &Driver{
+		cfg:        cfg,
+		log:        cfg.Logger.With("driver", Name),
+		namespaces: namespaces,
+		lock:       lock,
+		sandboxes:  make(map[sandbox.ID]*instance),
+	}, nil
+}
+
+// Name is "process".
+func (d *Driver) Name() string { return Name }
+
+// Capabilities tell of no isolation, and of one sandbox at a time without a
+// router.
+func (d *Driver) Capabilities() sandbox.Capabilities {
+	c := sandbox.Capabilities{Isolation: isolation(d.cfg.Router != nil), OwnNetwork: d.cfg.Router != nil}
+	if d.cfg.Router == nil {
+		c.MaxSandboxes = 1
+	}
+	return c
+}
+
+func isolation(ownNetwork bool) string {
+	if ownNetwork {
+		return "none but a network of its own: the agent runs as the server's user and can read and change its files"
+	}
+	return "none: the agent runs as the server's user, can read and change its files, and uses the host's network"
+}
+
+// Fingerprint says what the driver can give on this machine.
+func Fingerprint(context.Context) sandbox.Fingerprint {
+	f := sandbox.Fingerprint{Driver: Name, Available: true, Isolation: isolation(false)}
+	networkErr, namespaceErr := network.Probe(), probeNamespaces()
+	if err := errors.Join(networkErr, namespaceErr); err == nil {
+		f.Isolation = isolation(true)
+		f.Details = append(f.Details, sandbox.Detail{Name: "network", Value: "one for each session"})
+	} else {
+		f.Reason = "one session at a time, on the agent's port of this host"
+		f.Hint = isolde.AsError(networkErr).Hint
+		if networkErr == nil {
+			f.Hint = isolde.AsError(namespaceErr).Hint
+		}
+		f.Details = append(f.Details, sandbox.Detail{Name: "network", Value: "the host's: " + err.Error()})
+	}
+	processes := "a namespace for each session"
+	if namespaceErr != nil {
+		processes = "the host's: children that hide from their parent may be left"
+	}
+	f.Details = append(f.Details, sandbox.Detail{Name: "processes", Value: processes})
+	return f
+}
+
+// reserve takes the place of a sandbox that is about to start.
+func (d *Driver) reserve(spec sandbox.Spec) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errClosed
+	}
+	if _, taken := d.sandboxes[spec.ID]; taken {
+		return isolde.Errorf(isolde.CodeConflict, "there is a sandbox %s already", spec.ID)
+	}
+	if d.cfg.Router == nil && len(d.sandboxes) > 0 {
+		return isolde.Errorf(isolde.CodeQuota, "the process driver runs one session at a time here, since agents share the host's port %d", firstPort(spec.Ports)).
+			WithHint("stop the other session with isolde session stop --all, or run the server as root: each session has a network of its own then")
+	}
+	d.sandboxes[spec.ID] = nil
+	return nil
+}
+
+func (d *Driver) isClosed() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.closed
+}
+
+func (d *Driver) release(id sandbox.ID) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	delete(d.sandboxes, id)
+}
+
+// adopt makes a running sandbox one of the driver's and watches it.
+func (d *Driver) adopt(s *instance) error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.closed {
+		return errClosed
+	}
+	d.sandboxes[s.record.ID] = s
+	s.watched = true
+	s.watch(&d.watchers)
+	return nil
+}
+
+var errClosed = isolde.Errorf(isolde.CodeUnavailable, "the process driver is closed")
+
+// Close lets go of the sandboxes, which run on.
+func (d *Driver) Close() error {
+	d.mu.Lock()
+	first := !d.closed
+	d.closed = true
+	for _, s := range d.sandboxes {
+		if s != nil {
+			s.letGo()
+		}
+	}
+	d.mu.Unlock()
+	d.watchers.Wait()
+	if first {
+		return d.lock.Close()
+	}
+	return nil
+}
+
+func firstPort(ports []int) int {
+	if len(ports) == 0 {
+		return 0
+	}
+	return ports[0]
+}
+
+// lockFile takes a lock that goes with this process, or with Close.
+func lockFile(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}

@@ -1,0 +1,69 @@
+package process
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"syscall"
+	"time"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/sandbox"
+)
+
+// outputDelay is how long output is still read after a command ended whose
+// children hold on to it.
+const outputDelay = time.Second
+
+// Exec runs a command in the agent's namespaces, folder and environment.
+func (s *instance) Exec(ctx context.Context, cmd sandbox.Command) (int, error) {
+	if err := s.running(); err != nil {
+		return -1, err
+	}
+	env, dir := merge(s.record.Env, cmd.Env), s.record.Dir
+	if cmd.Dir != "" {
+		dir = absolute(cmd.Dir, dir)
+	}
+	path, err := lookUp(cmd.Args, env, dir)
+	if err != nil {
+		return -1, notFound(cmd.Args, err)
+	}
+	run := exec.CommandContext(ctx, path)
+	run.Args, run.Env, run.Dir = cmd.Args, env, dir
+	run.Stdout, run.Stderr = cmd.Stdout, cmd.Stderr
+	run.WaitDelay = outputDelay
+	run.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	run.Cancel = func() error { return syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
+	if err := s.init.inside(run.Start); err != nil {
+		if ctx.Err() != nil {
+			return -1, context.Cause(ctx)
+		}
+		return -1, notFound(cmd.Args, err)
+	}
+	err = run.Wait()
+	if ctx.Err() != nil {
+		return -1, context.Cause(ctx)
+	}
+	if err != nil && !errors.As(err, new(*exec.ExitError)) && !errors.Is(err, exec.ErrWaitDelay) {
+		return -1, fmt.Errorf("run %q: %w", first(cmd.Args), err)
+	}
+	status := run.ProcessState.Sys().(syscall.WaitStatus)
+	if status.Signaled() {
+		return 128 + int(status.Signal()), nil
+	}
+	return status.ExitStatus(), nil
+}
+
+func (s *instance) running() error {
+	select {
+	case <-s.done:
+		return isolde.Errorf(isolde.CodeConflict, "sandbox %s has ended", s.record.ID)
+	default:
+		return nil
+	}
+}
+
+func notFound(argv []string, err error) error {
+	return isolde.Errorf(isolde.CodeInvalid, "command %q cannot be executed: %w", first(argv), err)
+}
