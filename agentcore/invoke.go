@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/gateway"
@@ -27,6 +28,8 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
+	body := &requestBody{Reader: r.Body}
+	body.ended.Store(r.ContentLength == 0)
 	inv := &isolde.Invocation{
 		Target:        target,
 		Qualifier:     isolde.EndpointName(r.URL.Query().Get("qualifier")),
@@ -35,14 +38,15 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 		Method:        http.MethodPost,
 		Path:          "/invocations",
 		Header:        agentHeader(r.Header, session, request),
-		Body:          r.Body,
+		Body:          body,
 		ContentLength: r.ContentLength,
 	}
 	rc := http.NewResponseController(w)
-	// Without full duplex the server would read the whole request before the
-	// first byte of an early answer. HTTP/2 has it anyway.
-	_ = rc.EnableFullDuplex()
+	// Without full duplex the server, before the first byte of an answer,
+	// reads what is left of the request, which is the agent's to read.
+	_ = rc.EnableFullDuplex() // HTTP/2 has it anyway
 	resp, err := h.Gateway.Invoke(r.Context(), inv)
+	body.closeConnectionUnlessRead(w)
 	if err != nil {
 		writeError(w, err)
 		return
@@ -54,6 +58,29 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 		// The status is out: only a broken connection tells the client that
 		// the answer is not whole.
 		panic(http.ErrAbortHandler)
+	}
+}
+
+// requestBody knows whether a request was read to its end.
+type requestBody struct {
+	io.Reader
+	ended atomic.Bool
+}
+
+func (b *requestBody) Read(p []byte) (int, error) {
+	n, err := b.Reader.Read(p)
+	if err != nil {
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+// closeConnectionUnlessRead gives up the client's connection after the answer
+// when the answer begins before the request's end: in full duplex net/http
+// does not skip the rest of a request that nobody reads.
+func (b *requestBody) closeConnectionUnlessRead(w http.ResponseWriter) {
+	if !b.ended.Load() {
+		w.Header().Set("Connection", "close")
 	}
 }
 
