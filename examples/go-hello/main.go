@@ -125,7 +125,7 @@ func (a *Agent) answer(prompt string) (Answer, error) {
 	if err != nil {
 		return Answer{}, err
 	}
-	text := fmt.Sprintf("You said %q. This is call %d of this session, which has %d notes.", prompt, a.count, len(notes))
+	text := fmt.Sprintf("You said %q. This is call %d of this session; notes: %d.", prompt, a.count, len(notes))
 	return Answer{Answer: text, Count: a.count, Notes: notes}, nil
 }
 

@@ -51,7 +51,7 @@ func TestStateIsTheSessions(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := Answer{
-		Answer:  `You said "hello". This is call 3 of this session, which has 2 notes.`,
+		Answer:  `You said "hello". This is call 3 of this session; notes: 2.`,
 		Count:   3,
 		Notes:   []string{"milk", "bread"},
 		Session: "session-1",
@@ -77,7 +77,7 @@ func TestStream(t *testing.T) {
 			if status != http.StatusOK || contentType != "text/event-stream" {
 				t.Errorf("got %d %s, want 200 text/event-stream", status, contentType)
 			}
-			if !strings.HasPrefix(body, want) || !strings.HasSuffix(body, "data: \"notes.\"\n\n") {
+			if !strings.HasPrefix(body, want) || !strings.HasSuffix(body, "data: \"0.\"\n\n") {
 				t.Errorf("got %q", body)
 			}
 		})
