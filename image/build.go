@@ -169,10 +169,10 @@ func (s *Store) writeRoot(ctx context.Context, r record) (int64, error) {
 }
 
 func (s *Store) flattenTo(ctx context.Context, out *os.File, layers []layer) error {
-	var files []*os.File
+	var open []openLayer
 	defer func() {
-		for _, f := range files {
-			f.Close()
+		for _, l := range open {
+			l.file.Close()
 		}
 	}()
 	for _, l := range layers {
@@ -180,9 +180,12 @@ func (s *Store) flattenTo(ctx context.Context, out *os.File, layers []layer) err
 		if err != nil {
 			return err
 		}
-		files = append(files, f)
+		open = append(open, openLayer{file: f})
+		if open[len(open)-1].items, err = s.indexes.of(l.Digest, f); err != nil {
+			return err
+		}
 	}
-	root, err := flatten(files)
+	root, err := flatten(open)
 	if err != nil {
 		return err
 	}

@@ -2,13 +2,12 @@ package image
 
 import (
 	"archive/tar"
-	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/isolde-run/isolde/image/erofs"
@@ -33,15 +32,23 @@ type flattener struct {
 	layer int
 }
 
-// flatten makes the tree of uncompressed tar layers, lowest first. The tree
-// reads its data from them, so they stay open until it is written.
-func flatten(layers []*os.File) (*erofs.File, error) {
+// openLayer is an uncompressed tar layer and what is in it.
+type openLayer struct {
+	file  *os.File
+	items []item
+}
+
+// flatten makes the tree of layers, lowest first. The tree reads its data from
+// their files, so they stay open until it is written.
+func flatten(layers []openLayer) (*erofs.File, error) {
 	f := &flattener{level: map[*erofs.File]int{}}
 	f.root = f.newDir()
 	for i, l := range layers {
 		f.layer = i + 1
-		if err := f.apply(l); err != nil {
-			return nil, fmt.Errorf("layer %d: %w", i+1, err)
+		for j := range l.items {
+			if err := f.add(l.file, &l.items[j]); err != nil {
+				return nil, fmt.Errorf("layer %d: entry %q: %w", i+1, l.items[j].name, err)
+			}
 		}
 	}
 	return f.root, nil
@@ -53,27 +60,11 @@ func (f *flattener) newDir() *erofs.File {
 	return d
 }
 
-func (f *flattener) apply(l *os.File) error {
-	in := tar.NewReader(l)
-	for {
-		header, err := in.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		if err := f.add(l, header); err != nil {
-			return fmt.Errorf("entry %q: %w", header.Name, err)
-		}
-	}
-}
-
-func (f *flattener) add(l *os.File, header *tar.Header) error {
-	name := path.Clean("/" + header.Name)
+func (f *flattener) add(l *os.File, it *item) error {
+	name := path.Clean("/" + it.name)
 	if name == "/" {
-		if header.Typeflag == tar.TypeDir {
-			setMeta(f.root, header)
+		if it.kind == tar.TypeDir {
+			it.setMeta(f.root)
 		}
 		return nil
 	}
@@ -90,29 +81,22 @@ func (f *flattener) add(l *os.File, header *tar.Header) error {
 		f.hide(parent, strings.TrimPrefix(base, whiteout))
 		return nil
 	}
-	return f.put(l, header, parent, base)
+	return f.put(l, it, parent, base)
 }
 
-func (f *flattener) put(l *os.File, header *tar.Header, parent *erofs.File, base string) error {
+func (f *flattener) put(l *os.File, it *item, parent *erofs.File, base string) error {
 	var n *erofs.File
-	switch header.Typeflag {
+	switch it.kind {
 	case tar.TypeDir:
 		if n = parent.Children[base]; n == nil || !n.Mode.IsDir() {
 			n = f.newDir()
 		}
 	case tar.TypeReg:
-		offset, err := l.Seek(0, io.SeekCurrent)
-		if err != nil {
-			return err
-		}
-		if isSparse(header) {
-			return errors.New("sparse files are not supported")
-		}
-		n = &erofs.File{Source: l, Offset: offset, Size: header.Size}
+		n = &erofs.File{Source: l, Offset: it.offset, Size: it.size}
 	case tar.TypeSymlink:
-		n = &erofs.File{Target: header.Linkname}
+		n = &erofs.File{Target: it.link}
 	case tar.TypeLink:
-		target, err := f.find(header.Linkname)
+		target, err := f.find(it.link)
 		if err != nil {
 			return err
 		}
@@ -121,27 +105,10 @@ func (f *flattener) put(l *os.File, header *tar.Header, parent *erofs.File, base
 	default:
 		return nil
 	}
-	setMeta(n, header)
+	it.setMeta(n)
 	f.level[n] = f.layer
 	parent.Children[base] = n
 	return nil
-}
-
-// isSparse tells a file whose bytes in the archive are not its content.
-func isSparse(header *tar.Header) bool {
-	for key := range header.PAXRecords {
-		if strings.HasPrefix(key, "GNU.sparse.") {
-			return true
-		}
-	}
-	return header.Typeflag == tar.TypeGNUSparse
-}
-
-func setMeta(n *erofs.File, header *tar.Header) {
-	info := header.FileInfo()
-	n.Mode = info.Mode()
-	n.UID, n.GID = uint32(header.Uid), uint32(header.Gid)
-	n.ModTime = header.ModTime
 }
 
 // find is the inode that a hard link names.
@@ -198,7 +165,7 @@ func (f *flattener) parent(name string, create bool) (*erofs.File, error) {
 
 // clear takes away what lower layers put into a directory.
 func (f *flattener) clear(dir *erofs.File) {
-	for _, name := range sortedNames(dir) {
+	for _, name := range slices.Collect(maps.Keys(dir.Children)) {
 		f.hide(dir, name)
 	}
 }
@@ -219,12 +186,4 @@ func (f *flattener) hide(dir *erofs.File, name string) {
 	if f.level[n] < f.layer {
 		delete(dir.Children, name)
 	}
-}
-
-func sortedNames(dir *erofs.File) []string {
-	names := make([]string, 0, len(dir.Children))
-	for name := range maps.Keys(dir.Children) {
-		names = append(names, name)
-	}
-	return names
 }

@@ -58,6 +58,7 @@ type Store struct {
 
 	flights flights
 	hosts   hosts
+	indexes indexes
 
 	mu      sync.Mutex
 	running map[int]time.Time // when each running build began
