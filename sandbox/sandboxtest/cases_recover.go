@@ -117,8 +117,7 @@ func testServerKilled(t *testing.T, b *bench) {
 		said.WriteString(lines.Text() + "\n")
 		_, id, _ = strings.Cut(lines.Text(), "crash: started ")
 	}
-	server.Process.Kill()
-	server.Wait()
+	killServer(server)
 	if id == "" {
 		t.Fatalf("the server did not start a sandbox:\n%s", said.String())
 	}
@@ -151,8 +150,7 @@ func testServerKilledMidway(t *testing.T, b *bench) {
 		for lines := bufio.NewScanner(out); lines.Scan() && !strings.Contains(lines.Text(), "crash: starting"); {
 		}
 		time.Sleep(moment * time.Millisecond)
-		server.Process.Kill()
-		server.Wait()
+		killServer(server)
 		for _, s := range b.restart(t) {
 			recovered++
 			if err := s.Stop(context.Background(), 0); err != nil {

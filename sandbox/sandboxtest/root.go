@@ -21,7 +21,7 @@ const agentPath = "/agent"
 func BuildAgent(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join(TempDir(t), "agent")
-	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", path,
+	build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-o", path,
 		"github.com/isolde-run/isolde/sandbox/sandboxtest/testagent")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOFLAGS=")
 	if out, err := build.CombinedOutput(); err != nil {

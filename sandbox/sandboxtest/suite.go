@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/isolde-run/isolde"
@@ -214,12 +215,20 @@ func (h Harness) crash(t *testing.T) {
 	select {}
 }
 
-// server starts a server that will be killed.
+// server is the command of a server that killServer will kill.
 func (b *bench) server(t *testing.T, mode string) *exec.Cmd {
 	t.Helper()
 	top, _, _ := strings.Cut(t.Name(), "/")
 	cmd := exec.Command(os.Args[0], "-test.run=^"+top+"$", "-test.v", "-test.timeout=60s")
 	cmd.Env = append(os.Environ(), crashEnv+"="+mode, crashStateEnv+"="+b.state,
 		crashImageEnv+"="+b.root.Image, crashCodeEnv+"="+b.root.Host.Code, crashPortEnv+"="+strconv.Itoa(b.harness.Port))
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	return cmd
+}
+
+// killServer kills the server with its process group, as a terminal does that
+// goes away, but harder.
+func killServer(server *exec.Cmd) {
+	syscall.Kill(-server.Process.Pid, syscall.SIGKILL)
+	server.Wait()
 }
