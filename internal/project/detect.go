@@ -26,6 +26,9 @@ func Detect(folder string) (entrypoint string, ok bool) {
 			return name, true
 		}
 	}
+	if _, err := os.Stat(filepath.Join(folder, "go.mod")); err == nil {
+		return ".", true // a Go program, whatever its files are called
+	}
 	return "", false
 }
 

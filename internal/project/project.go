@@ -58,15 +58,23 @@ func LoadOrDetect(folder string, getenv func(string) string) (d operator.Deploym
 	return d, false, err
 }
 
-// Name is the agent's name in the folder's isolde.yaml, or empty when there
-// is no such file or it is not valid. Client commands use it to know which
-// agent is meant.
-func Name(folder string, getenv func(string) string) string {
-	d, err := Load(folder, getenv)
-	if err != nil {
-		return ""
+// Name is the agent's name in the folder's isolde.yaml, and empty when there
+// is no such file. Client commands use it to know which agent is meant, so
+// the variables that the environment refers to need not be set.
+func Name(folder string) (string, error) {
+	path := filepath.Join(folder, File)
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil
 	}
-	return d.Name
+	if err != nil {
+		return "", isolde.Errorf(isolde.CodeInvalid, "cannot read %s: %w", path, err)
+	}
+	p, err := parse(path, data, func(name string) string { return name })
+	if err == nil && p.Name == "" {
+		return DefaultName(folder), nil
+	}
+	return p.Name, err
 }
 
 // DefaultName makes an agent's name from the folder's.

@@ -207,6 +207,25 @@ func TestLoadOrDetect(t *testing.T) {
 	}
 }
 
+func TestName(t *testing.T) {
+	tests := []struct {
+		files map[string]string
+		want  string
+		code  isolde.Code
+	}{
+		{nil, "", ""},
+		{map[string]string{File: "environment: {A: \"${MISSING}\"}\nname: weather\n"}, "weather", ""},
+		{map[string]string{File: "description: no entry point either\n"}, "my_agent", ""},
+		{map[string]string{File: "nmae: weather\n"}, "", isolde.CodeInvalid},
+	}
+	for _, tt := range tests {
+		got, err := Name(folder(t, "my agent", tt.files))
+		if got != tt.want || isolde.CodeOf(err) != tt.code {
+			t.Errorf("%v: %q, %v", tt.files, got, err)
+		}
+	}
+}
+
 func TestMergeEnvironment(t *testing.T) {
 	got, err := MergeEnvironment(map[string]string{"A": "1", "B": "2"}, []string{"B=x=y", "C=", "TOKEN"}, shell)
 	if err != nil {
