@@ -140,7 +140,8 @@ type LogOptions struct {
 	Agent   string
 	Session isolde.SessionID
 	Follow  bool
-	Tail    int // lines from the end of each session's output; 0 is the server's default, -1 all
+	Tail    int  // lines from the end of each session's output; 0 is the server's default, -1 all
+	New     bool // with Tail 0: only what is written from now on
 }
 
 // Logs streams output until it ends, ctx does, or the caller stops.
@@ -152,7 +153,7 @@ func (c *Client) Logs(ctx context.Context, o LogOptions) iter.Seq2[LogLine, erro
 	if o.Follow {
 		q.Set("follow", "true")
 	}
-	if o.Tail != 0 {
+	if o.Tail != 0 || o.New {
 		q.Set("tail", strconv.Itoa(o.Tail))
 	}
 	return func(yield func(LogLine, error) bool) {
