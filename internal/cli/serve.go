@@ -1,0 +1,82 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/spf13/cobra"
+)
+
+func (a *app) serveCommand() *cobra.Command {
+	var o serverOptions
+	c := &cobra.Command{
+		Use:   "serve",
+		Short: "Run a server in the foreground",
+		Long: `Run a server in the foreground: data plane, control plane and health on one port.
+
+The first SIGINT or SIGTERM lets running requests end; the second kills. Sessions
+outlive the server and are found again by the next one on the same data directory,
+unless --stop-sessions is given. Under systemd, Type=notify is understood.`,
+		Args: arguments(0, 0),
+		RunE: func(c *cobra.Command, _ []string) error {
+			if err := o.complete(a); err != nil {
+				return err
+			}
+			return a.serve(c.Context(), o)
+		},
+	}
+	o.flags(c, "info")
+	f := c.Flags()
+	f.Lookup("data-dir").Usage += " (default /var/lib/isolde for root, ~/.local/share/isolde for others)"
+	f.StringVar(&o.config.Region, "region", defaultRegion, "`region` in ARNs")
+	f.StringVar(&o.config.Account, "account", "000000000000", "`account` in ARNs, 12 digits")
+	f.BoolVar(&o.config.AllowScripts, "allow-scripts", false, "let builds run the code of packages on this machine (source distributions, npm scripts)")
+	f.BoolVar(&o.config.StopSessions, "stop-sessions", false, "end all sessions when the server ends")
+	return c
+}
+
+func (a *app) serve(ctx context.Context, o serverOptions) error {
+	s, err := startServer(ctx, o.config)
+	if err != nil {
+		return err
+	}
+	if o.logFormat == "json" { // every line of stderr is an object then
+		o.config.Logger.Info("listening", "url", s.url, "driver", s.info.Driver, "isolation", s.info.Isolation, "data", s.info.DataDir)
+	} else {
+		a.announce(s)
+	}
+	notify(a.getenv, "READY=1\nSTATUS=listening on "+s.url)
+	select {
+	case err := <-s.ended:
+		return err
+	case <-ctx.Done():
+	}
+	notify(a.getenv, "STOPPING=1")
+	if o.logFormat == "json" {
+		o.config.Logger.Info("draining", "cause", context.Cause(ctx).Error())
+	} else {
+		a.err.printf("%v: waiting for running requests to end; once more kills", context.Cause(ctx))
+	}
+	return <-s.ended
+}
+
+// announce says where the server is and what to do next.
+func (a *app) announce(s *runningServer) {
+	a.err.printf("Isolde listens on %s", a.err.bold(s.url))
+	a.err.printf("  driver  %s: %s", s.info.Driver, s.info.Isolation)
+	a.err.printf("  data    %s", s.info.DataDir)
+	a.warnIsolation(s)
+	prefix := ""
+	if s.url != defaultServer {
+		prefix = fmt.Sprintf("  export ISOLDE_SERVER=%s\n", s.url)
+	}
+	a.err.printf("\nNext, in another terminal:\n%s  isolde deploy FOLDER\n  isolde invoke 'hello'\n  eval \"$(isolde env --aws)\"   # for boto3 and the AWS SDKs\n", prefix)
+}
+
+// warnIsolation is loud about a driver that isolates nothing.
+func (a *app) warnIsolation(s *runningServer) {
+	if s.info.Driver == "process" {
+		a.err.warn("the process driver isolates nothing: agents run as programs of this machine, with your files in reach",
+			"run only agents you trust; isolde doctor tells what the gvisor driver needs")
+	}
+}
