@@ -26,7 +26,6 @@ package process
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -74,9 +73,6 @@ func open(_ context.Context, cfg Config, namespaces bool) (*Driver, error) {
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
-	if cfg.Router != nil && !namespaces {
-		return nil, isolde.Errorf(isolde.CodeUnsupported, "the process driver needs process namespaces to use a network of its own: %w", probeNamespaces())
-	}
 	var err error
 	if cfg.StateDir, err = filepath.Abs(cfg.StateDir); err != nil {
 		return nil, fmt.Errorf("open process driver: %w", err)
@@ -121,21 +117,17 @@ func isolation(ownNetwork bool) string {
 // Fingerprint says what the driver can give on this machine.
 func Fingerprint(context.Context) sandbox.Fingerprint {
 	f := sandbox.Fingerprint{Driver: Name, Available: true, Isolation: isolation(false)}
-	networkErr, namespaceErr := network.Probe(), probeNamespaces()
-	if err := errors.Join(networkErr, namespaceErr); err == nil {
+	if err := network.Probe(); err == nil {
 		f.Isolation = isolation(true)
 		f.Details = append(f.Details, sandbox.Detail{Name: "network", Value: "one for each session"})
 	} else {
-		f.Reason = "one session at a time, on the agent's port of this host"
-		f.Hint = isolde.AsError(networkErr).Hint
-		if networkErr == nil {
-			f.Hint = isolde.AsError(namespaceErr).Hint
-		}
-		f.Details = append(f.Details, sandbox.Detail{Name: "network", Value: "the host's: " + err.Error()})
+		f.Reason = "one session at a time, on the agent's port of this host: " + isolde.AsError(err).Message
+		f.Hint = isolde.AsError(err).Hint
+		f.Details = append(f.Details, sandbox.Detail{Name: "network", Value: "the host's"})
 	}
 	processes := "a namespace for each session"
-	if namespaceErr != nil {
-		processes = "the host's: children that hide from their parent may be left"
+	if err := probeNamespaces(); err != nil {
+		processes = "the host's, so that children that hide may be left: " + isolde.AsError(err).Message
 	}
 	f.Details = append(f.Details, sandbox.Detail{Name: "processes", Value: processes})
 	return f

@@ -35,18 +35,101 @@ func TestConformanceWithNamespaces(t *testing.T) {
 	need.Root(t)
 	need.NetNS(t)
 	sandboxtest.Run(t, sandboxtest.Harness{Open: func(t *testing.T, state string) sandbox.Driver {
-		ctx := context.Background()
-		router, err := network.Open(ctx, network.Config{Name: "process-test", Dir: filepath.Join(state, "network")})
-		if err != nil {
-			t.Fatal(err)
-		}
-		d, err := Open(ctx, Config{StateDir: filepath.Join(state, "process"), Router: router, Logger: testLogger(t)})
-		if err != nil {
-			router.Close()
-			t.Fatal(err)
-		}
-		return withRouter{d, router}
+		return openWithRouter(t, state, true)
 	}})
+}
+
+// openWithRouter opens a driver with a router, which goes with it.
+func openWithRouter(t *testing.T, state string, namespaces bool) withRouter {
+	t.Helper()
+	ctx := context.Background()
+	router, err := network.Open(ctx, network.Config{Name: "process-test", Dir: filepath.Join(state, "network")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := open(ctx, Config{StateDir: filepath.Join(state, "process"), Router: router, Logger: testLogger(t)}, namespaces)
+	if err != nil {
+		router.Close()
+		t.Fatal(err)
+	}
+	return withRouter{d, router}
+}
+
+// look starts a shell with a script in a sandbox and returns what it printed
+// until its end.
+func look(t *testing.T, d sandbox.Driver, script string) (output string, exit sandbox.Exit) {
+	t.Helper()
+	dir := t.TempDir()
+	s, err := d.Start(t.Context(), sandbox.Spec{
+		ID: sandbox.NewID(), Hostname: "inside", LogFile: filepath.Join(dir, "log"),
+		Env:     []string{"PATH=/usr/local/bin:/usr/bin:/bin"},
+		Network: isolde.Network{Egress: isolde.EgressNone},
+		Root:    sandbox.Root{Host: &sandbox.HostRoot{Code: t.TempDir(), Command: []string{"sh", "-c", script}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-s.Done()
+	if err := s.Stop(t.Context(), 0); err != nil {
+		t.Error(err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b), s.Exit()
+}
+
+func TestNamespacesFromWithin(t *testing.T) {
+	need.Root(t)
+	need.NetNS(t)
+	state := sandboxtest.TempDir(t)
+	leftovers := sandboxtest.Watch(state)
+	d := openWithRouter(t, state, true)
+	defer leftovers.Check(t)
+	defer d.Close()
+
+	host, err := os.ReadFile("/etc/resolv.conf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := look(t, d, "cat /etc/resolv.conf"); got != string(network.ResolvConf()) {
+		t.Errorf("/etc/resolv.conf inside is %q, want %q", got, network.ResolvConf())
+	}
+	if now, _ := os.ReadFile("/etc/resolv.conf"); string(now) != string(host) {
+		t.Errorf("/etc/resolv.conf of the host became %q", now)
+	}
+	if got, _ := look(t, d, "cat /proc/sys/kernel/hostname"); got != "inside\n" {
+		t.Errorf("hostname inside is %q", got)
+	}
+	// Orphans are reaped, and the host's processes are out of sight.
+	got, _ := look(t, d, "(sleep 0.1 &); sleep 0.5; cd /proc; cat [0-9]*/status | grep -c '^State:.Z'; [ $(ls -d [0-9]* | wc -l) -lt 15 ] && echo few")
+	if got != "0\nfew\n" {
+		t.Errorf("zombies and number of processes inside are %q", got)
+	}
+	// The default action of a signal ends an agent, as it does outside.
+	if _, exit := look(t, d, "kill -TERM $$; sleep 100"); exit != (sandbox.Exit{Code: 143, Reason: sandbox.ExitedKilled}) {
+		t.Errorf("exit by SIGTERM is %+v", exit)
+	}
+	// The first process cannot be killed from within.
+	if got, _ := look(t, d, "kill -9 -1 2>/dev/null; sleep 0.2; cat /proc/1/comm"); got != "sh\n" {
+		t.Errorf("after kill(-1) process 1 is %q", got)
+	}
+}
+
+// TestRouterWithoutNamespaces is a container that may make networks but no
+// /proc.
+func TestRouterWithoutNamespaces(t *testing.T) {
+	need.Root(t)
+	need.NetNS(t)
+	state := sandboxtest.TempDir(t)
+	leftovers := sandboxtest.Watch(state)
+	d := openWithRouter(t, state, false)
+	defer leftovers.Check(t)
+	defer d.Close()
+	if got, _ := look(t, d, "grep -c eth0: /proc/net/dev"); got != "1\n" {
+		t.Errorf("the agent sees %q eth0", got)
+	}
 }
 
 // TestConformanceOnHostNetwork is the driver as an ordinary user has it.
@@ -106,7 +189,7 @@ func TestFingerprint(t *testing.T) {
 	if f.Driver != "process" || !f.Available || !strings.HasPrefix(f.Isolation, "none") {
 		t.Errorf("Fingerprint = %+v", f)
 	}
-	own := network.Probe() == nil && probeNamespaces() == nil
+	own := network.Probe() == nil
 	if own != (f.Reason == "") {
 		t.Errorf("own networks: %v, but Reason = %q", own, f.Reason)
 	}

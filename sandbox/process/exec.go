@@ -35,7 +35,7 @@ func (s *instance) Exec(ctx context.Context, cmd sandbox.Command) (int, error) {
 	run.WaitDelay = outputDelay
 	run.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	run.Cancel = func() error { return syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
-	if err := s.init.inside(run.Start); err != nil {
+	if err := s.inside(run.Start); err != nil {
 		if ctx.Err() != nil {
 			return -1, context.Cause(ctx)
 		}

@@ -21,15 +21,10 @@ type handle struct {
 	child bool     // of this server, which can learn its exit status
 }
 
-// start starts a process in a session of its own, inside the namespaces of
-// init if that is not nil. The process has nothing of the server's but its
-// output, and outlives it.
-func (c command) start(init *handle) (*handle, error) {
-	return c.startWith(0, func(start func() error) error { return init.inside(start) })
-}
-
-// startWith starts a process with clone flags, from where enter calls.
-func (c command) startWith(cloneFlags uintptr, enter func(start func() error) error) (*handle, error) {
+// start starts a process in a session of its own, with clone flags, from the
+// thread on which enter calls what it is given. The process has nothing of the
+// server's but its output, and outlives it.
+func (c command) start(cloneFlags uintptr, enter func(start func() error) error) (*handle, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err

@@ -9,21 +9,27 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/network"
 )
 
 const namespaceFlags = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS
 
 // initScript is the first process of a namespace: it gives the namespace a
-// /proc of its own, says so, and then reaps orphans for ever. A shell does all
-// that, and the agent, which is not process 1, keeps the default actions of
-// signals. The loop survives kill(-1).
-const initScript = `mount --make-rslave / && mount -t proc proc /proc
+// /proc of its own and the name servers in file $1, says what went wrong or
+// that it is ready, and then reaps orphans for ever. A shell does all that,
+// and the agent, which is not process 1, keeps the default actions of signals.
+// The loop survives kill(-1).
+const initScript = `mount --make-rslave / && {
+	mount -t proc proc /proc
+	[ -z "$1" ] || mount --bind "$1" /etc/resolv.conf
+}
 echo ready
 exec >/dev/null 2>&1
 while :; do sleep 2147483647 & wait; done`
@@ -53,7 +59,7 @@ func tryNamespaces() error {
 		return err
 	}
 	defer init.close()
-	err = init.inside(func() error { return nil })
+	err = init.enter(func() error { return nil })
 	return errors.Join(err, init.kill(), init.awaitEnd())
 }
 
@@ -69,11 +75,19 @@ func (s *instance) startInit(ctx context.Context, hostname string) (_ *handle, e
 		return nil, err
 	}
 	defer r.Close()
+	nameServers := ""
+	if s.link != nil {
+		// The host's own may be on its loopback.
+		nameServers = s.path("resolv.conf")
+		if err := os.WriteFile(nameServers, network.ResolvConf(), 0o644); err != nil {
+			return nil, err
+		}
+	}
 	c := command{
-		path: sh, argv: []string{"sh", "-c", initScript, "isolde-" + string(s.record.ID)},
+		path: sh, argv: []string{"sh", "-c", initScript, "isolde-" + string(s.record.ID), nameServers},
 		env: []string{"PATH=" + defaultPath, s.marker()}, dir: "/", output: w,
 	}
-	init, err := c.startWith(namespaceFlags, s.inNetwork)
+	init, err := c.start(namespaceFlags, s.inNetwork)
 	w.Close()
 	if err != nil {
 		return nil, err
@@ -97,12 +111,12 @@ func (s *instance) startInit(ctx context.Context, hostname string) (_ *handle, e
 		if line == "ready\n" {
 			break
 		}
-		s.driver.log.Warn("no /proc of its own", "sandbox", s.record.ID, "err", line)
+		s.driver.log.Warn("process namespace is incomplete", "sandbox", s.record.ID, "err", strings.TrimSpace(line))
 	}
 	if hostname == "" {
 		hostname = string(s.record.ID)
 	}
-	err = init.inside(func() error { return unix.Sethostname([]byte(hostname)) })
+	err = init.enter(func() error { return unix.Sethostname([]byte(hostname)) })
 	return init, err
 }
 
@@ -124,12 +138,17 @@ func (s *instance) inNetwork(f func() error) error {
 	})
 }
 
-// inside runs f on a thread in the namespaces that h is the first process of;
-// what f starts, is in them. For a nil handle that is where the server is.
-func (h *handle) inside(f func() error) error {
-	if h == nil {
-		return f()
+// inside runs f on a thread in the sandbox's namespaces, as far as it has
+// some: what f starts is in them.
+func (s *instance) inside(f func() error) error {
+	if s.init == nil {
+		return s.inNetwork(f)
 	}
+	return s.init.enter(f)
+}
+
+// enter runs f in the namespaces that h is the first process of.
+func (h *handle) enter(f func() error) error {
 	return onThread(func() error {
 		// Threads share their root and working directory, which a mount
 		// namespace brings along.

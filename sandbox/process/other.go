@@ -29,7 +29,7 @@ type handle struct {
 const pollInterval = 50 * time.Millisecond
 
 // start starts a process in a session of its own.
-func (c command) start(*handle) (*handle, error) {
+func (c command) start(uintptr, func(func() error) error) (*handle, error) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (h *handle) close() {
 }
 
 // inside runs f: there are no namespaces.
-func (h *handle) inside(f func() error) error { return f() }
+func (*instance) inside(f func() error) error { return f() }
 
 // killAll kills the agent's process group.
 func (s *instance) killAll() error {

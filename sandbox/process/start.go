@@ -102,7 +102,7 @@ func (s *instance) startAgent(ctx context.Context, spec sandbox.Spec) (err error
 	argv := spec.Root.Host.Command
 	path, err := lookUp(argv, s.record.Env, s.record.Dir)
 	if err == nil {
-		s.agent, err = command{path: path, argv: argv, env: s.record.Env, dir: s.record.Dir, output: log}.start(s.init)
+		s.agent, err = command{path: path, argv: argv, env: s.record.Env, dir: s.record.Dir, output: log}.start(0, s.inside)
 	}
 	if err != nil {
 		return notExecutable(argv, err)

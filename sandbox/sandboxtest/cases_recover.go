@@ -1,9 +1,7 @@
 package sandboxtest
 
 import (
-	"bufio"
 	"context"
-	"strings"
 	"testing"
 	"time"
 
@@ -103,26 +101,9 @@ func testServerKilled(t *testing.T, b *bench) {
 	if err := b.driver.Close(); err != nil {
 		t.Fatal(err)
 	}
-	server := b.server(t, "started")
-	out, err := server.StdoutPipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := server.Start(); err != nil {
-		t.Fatal(err)
-	}
-	var id string
-	var said strings.Builder
-	for lines := bufio.NewScanner(out); id == "" && lines.Scan(); {
-		said.WriteString(lines.Text() + "\n")
-		_, id, _ = strings.Cut(lines.Text(), "crash: started ")
-	}
-	killServer(server)
-	if id == "" {
-		t.Fatalf("the server did not start a sandbox:\n%s", said.String())
-	}
+	id := b.killServer(t, "started", 0)
 	spec := b.spec(t)
-	spec.ID, spec.LogFile = sandbox.ID(id), b.state+"/agent.log"
+	spec.ID, spec.LogFile = id, b.state+"/agent.log"
 	p := b.recovered(t, spec)
 	p.waitHealthy(t)
 	p.do(t, order.Order{Do: "print", Value: "still here"})
@@ -139,18 +120,7 @@ func testServerKilledMidway(t *testing.T, b *bench) {
 		if err := b.driver.Close(); err != nil {
 			t.Fatal(err)
 		}
-		server := b.server(t, "starting")
-		out, err := server.StdoutPipe()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := server.Start(); err != nil {
-			t.Fatal(err)
-		}
-		for lines := bufio.NewScanner(out); lines.Scan() && !strings.Contains(lines.Text(), "crash: starting"); {
-		}
-		time.Sleep(moment * time.Millisecond)
-		killServer(server)
+		b.killServer(t, "starting", moment*time.Millisecond)
 		for _, s := range b.restart(t) {
 			recovered++
 			if err := s.Stop(context.Background(), 0); err != nil {

@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/isolde-run/isolde/sandbox"
 )
 
 // settle is how long leftovers may still be there: the kernel removes network
@@ -23,13 +25,18 @@ const settle = 15 * time.Second
 // Leftovers compares what drivers make on this host before and after a test:
 //
 //   - processes that run from, or name, one of the folders
-//   - mounts below them, or that name a sandbox id
+//   - mounts below them
 //   - files and folders in them that name a sandbox id
 //   - named network namespaces, and links in the host's namespace
 //   - control groups that name a sandbox id or Isolde
+//
+// The last two kinds may be of tests in other packages, which run at the same
+// time. Once [Leftovers.Own] was called, only those that name an own sandbox
+// count.
 type Leftovers struct {
 	folders []string
 	before  map[string]bool
+	own     []string
 }
 
 // idRE is the form of sandbox.NewID.
@@ -49,6 +56,9 @@ func Watch(folders ...string) *Leftovers {
 	l.before = l.find()
 	return l
 }
+
+// Own says that a sandbox is of this test.
+func (l *Leftovers) Own(id sandbox.ID) { l.own = append(l.own, string(id)) }
 
 // Check fails the test for everything that was not there at Watch and does
 // not go away.
@@ -81,9 +91,15 @@ func (l *Leftovers) find() map[string]bool {
 	l.findProcesses(found)
 	l.findMounts(found)
 	l.findFiles(found)
-	findNames(found, "network namespace", "/run/netns")
-	findLinks(found)
-	findGroups(found)
+	elsewhere := make(map[string]bool)
+	findNames(elsewhere, "network namespace", "/run/netns")
+	findLinks(elsewhere)
+	findGroups(elsewhere)
+	for what := range elsewhere {
+		if len(l.own) == 0 || slices.ContainsFunc(l.own, func(id string) bool { return strings.Contains(what, id) }) {
+			found[what] = true
+		}
+	}
 	return found
 }
 
@@ -131,7 +147,7 @@ func (l *Leftovers) findMounts(found map[string]bool) {
 	table, _ := os.ReadFile("/proc/self/mountinfo")
 	for line := range strings.Lines(string(table)) {
 		fields := strings.Fields(line)
-		if len(fields) > 4 && (l.mine(fields[4]) || idRE.MatchString(fields[4])) {
+		if len(fields) > 4 && l.mine(fields[4]) {
 			found["mount "+fields[4]] = true
 		}
 	}

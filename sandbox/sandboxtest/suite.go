@@ -1,6 +1,7 @@
 package sandboxtest
 
 import (
+	"bufio"
 	"context"
 	"os"
 	"os/exec"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/sandbox"
@@ -132,7 +134,9 @@ func (b *bench) restart(t *testing.T) []sandbox.Sandbox {
 
 // spec is that of a sandbox that runs the agent with the arguments.
 func (b *bench) spec(t *testing.T, args ...string) sandbox.Spec {
-	return newSpec(b.harness, b.root, TempDir(t), args...)
+	spec := newSpec(b.harness, b.root, TempDir(t), args...)
+	b.leftovers.Own(spec.ID)
+	return spec
 }
 
 func newSpec(h Harness, root sandbox.Root, logDir string, args ...string) sandbox.Spec {
@@ -204,10 +208,10 @@ func (h Harness) crash(t *testing.T) {
 	if _, err := d.Recover(t.Context()); err != nil {
 		t.Fatalf("recover: %v", err)
 	}
-	if os.Getenv(crashEnv) == "starting" {
-		os.Stdout.WriteString("crash: starting\n")
-	}
 	spec := newSpec(h, root, state)
+	if os.Getenv(crashEnv) == "starting" {
+		os.Stdout.WriteString("crash: starting " + string(spec.ID) + "\n")
+	}
 	if _, err := d.Start(context.Background(), spec); err != nil {
 		t.Fatalf("start: %v", err)
 	}
@@ -215,20 +219,36 @@ func (h Harness) crash(t *testing.T) {
 	select {}
 }
 
-// server is the command of a server that killServer will kill.
-func (b *bench) server(t *testing.T, mode string) *exec.Cmd {
+// killServer starts a server, lets it come to the point that it says with
+// "crash: <point> <id>" and a little further, and kills it with its process
+// group, as a terminal does that goes away, but harder. It returns the id of
+// the sandbox that the server started.
+func (b *bench) killServer(t *testing.T, point string, further time.Duration) sandbox.ID {
 	t.Helper()
 	top, _, _ := strings.Cut(t.Name(), "/")
-	cmd := exec.Command(os.Args[0], "-test.run=^"+top+"$", "-test.v", "-test.timeout=60s")
-	cmd.Env = append(os.Environ(), crashEnv+"="+mode, crashStateEnv+"="+b.state,
+	server := exec.Command(os.Args[0], "-test.run=^"+top+"$", "-test.v", "-test.timeout=60s")
+	server.Env = append(os.Environ(), crashEnv+"="+point, crashStateEnv+"="+b.state,
 		crashImageEnv+"="+b.root.Image, crashCodeEnv+"="+b.root.Host.Code, crashPortEnv+"="+strconv.Itoa(b.harness.Port))
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return cmd
-}
-
-// killServer kills the server with its process group, as a terminal does that
-// goes away, but harder.
-func killServer(server *exec.Cmd) {
+	server.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := server.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := server.Start(); err != nil {
+		t.Fatal(err)
+	}
+	var id string
+	var said strings.Builder
+	for lines := bufio.NewScanner(out); id == "" && lines.Scan(); {
+		said.WriteString(lines.Text() + "\n")
+		_, id, _ = strings.Cut(lines.Text(), "crash: "+point+" ")
+	}
+	time.Sleep(further)
 	syscall.Kill(-server.Process.Pid, syscall.SIGKILL)
 	server.Wait()
+	if id == "" {
+		t.Fatalf("the server did not come to %q:\n%s", point, said.String())
+	}
+	b.leftovers.Own(sandbox.ID(id))
+	return sandbox.ID(id)
 }
