@@ -5,6 +5,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
@@ -34,6 +35,7 @@ type noBuilder struct{}
 func (noBuilder) Build(context.Context, image.Source, func(image.Progress)) (image.Image, error) {
 	return image.Image{Digest: "sha256:0"}, nil
 }
+
 func (noBuilder) Open(context.Context, string) (image.Image, error)        { return image.Image{}, nil }
 func (noBuilder) Collect(context.Context, []string) (freed int64, _ error) { return 0, nil }
 
@@ -108,9 +110,7 @@ func (b *bed) post(t *testing.T, path string, header http.Header, body io.Reader
 	if err != nil {
 		t.Fatal(err)
 	}
-	for k, v := range header {
-		req.Header[k] = v
-	}
+	maps.Copy(req.Header, header)
 	client := &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {

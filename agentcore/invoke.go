@@ -2,6 +2,7 @@ package agentcore
 
 import (
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -209,7 +210,7 @@ func copyBody(w io.Writer, rc *http.ResponseController, resp *gateway.Response) 
 				}
 			}
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

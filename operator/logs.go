@@ -3,6 +3,7 @@ package operator
 import (
 	"context"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -94,8 +95,8 @@ func (st *logStream) discover(r *http.Request, ended bool) ([]isolde.SessionKey,
 		return nil, err
 	}
 	var fresh []isolde.SessionKey
-	for i := len(list) - 1; i >= 0; i-- {
-		key := list[i].Key()
+	for _, s := range slices.Backward(list) {
+		key := s.Key()
 		if st.seen[key] || st.session != "" && key.Session != st.session {
 			continue
 		}
