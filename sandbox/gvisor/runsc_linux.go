@@ -96,6 +96,16 @@ func (r runsc) args(dir string, command ...string) []string {
 	return append(args, command...)
 }
 
+// command is runsc on a sandbox's folder, out of reach of the terminal's
+// signals.
+func (r runsc) command(dir string, args ...string) *exec.Cmd {
+	cmd := exec.Command(r.path, r.args(dir, args...)...)
+	cmd.Dir = dir
+	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	return cmd
+}
+
 // run starts the agent of a bundle and returns once it runs. What the agent
 // prints goes to output, which is no pipe: the sandbox holds it for as long as
 // it lives. The caller must have called [adopt], and must kill the group when
@@ -106,13 +116,10 @@ func (r runsc) run(ctx context.Context, dir string, output *os.File, spec sandbo
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	errorPath := filepath.Join(dir, errorFile)
-	args := append([]string{"--log=" + errorPath}, r.args(dir, "run", "-detach",
-		"-bundle="+filepath.Join(dir, bundleDir), "-pid-file="+filepath.Join(dir, pidFile), containerID)...)
-	cmd := exec.Command(r.path, args...)
-	cmd.Dir = dir
-	cmd.Env = []string{"PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
+	cmd := r.command(dir, "--log="+errorPath, "run", "-detach",
+		"-bundle="+filepath.Join(dir, bundleDir), "-pid-file="+filepath.Join(dir, pidFile), containerID)
 	cmd.Stdout, cmd.Stderr = output, output
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr.Pdeathsig = syscall.SIGKILL
 	if err := cmd.Start(); err != nil {
 		return isolde.Errorf(isolde.CodeUnsupported, "runsc cannot be executed: %w", err).WithHint("make bin/runsc builds it")
 	}
@@ -123,29 +130,24 @@ func (r runsc) run(ctx context.Context, dir string, output *os.File, spec sandbo
 		return fmt.Errorf("start sandbox: %w", errors.Join(ctx.Err(), context.Cause(ctx)))
 	}
 	if err != nil {
-		return startError(lastError(errorPath), spec, err)
+		return executeError(lastError(errorPath), strings.Join(spec.Command, " "))
 	}
 	return nil
 }
 
-// startError tells faults of the agent's image from those of the machine.
-func startError(message string, spec sandbox.Spec, err error) error {
-	command := strings.Join(spec.Command, " ")
+// executeError tells faults of a command from those of the machine, by the
+// message of runsc's.
+func executeError(message, command string) error {
+	cause := errors.New(message)
 	switch {
-	case strings.Contains(message, "failed to find initial working directory"),
-		strings.Contains(message, "working directory"):
-		return isolde.Errorf(isolde.CodeAgent, "the working directory %s does not exist in the image", spec.Dir).WithCause(errors.New(message))
-	case strings.Contains(message, "executable file not found"),
-		strings.Contains(message, "no such file or directory") && strings.Contains(message, "starting"),
-		strings.Contains(message, "permission denied"),
-		strings.Contains(message, "exec format error"),
-		strings.Contains(message, "failed to load"):
+	case strings.Contains(message, "failed to load"), strings.Contains(message, "error finding executable"):
 		return isolde.Errorf(isolde.CodeAgent, "cannot execute %q: %s", command, lastPart(message)).
-			WithHint("Command[0] must be an executable in the image").WithCause(errors.New(message))
+			WithHint("the command must be an executable in the image").WithCause(cause)
 	case message == "":
-		message = "no message"
+		return errors.New("runsc failed without a message")
+	default:
+		return fmt.Errorf("runsc: %w", cause)
 	}
-	return fmt.Errorf("runsc run: %w: %s", err, message)
 }
 
 // lastPart is what follows the last ": ".
