@@ -43,7 +43,7 @@ func (e *eventReader) next() (event, error) {
 	e.data = e.data[:0]
 	for {
 		if err := e.readLine(); err != nil {
-			if hasData && err != errLongEvent {
+			if hasData && !errors.Is(err, errLongEvent) {
 				break // the error comes again
 			}
 			return event{}, err
@@ -89,18 +89,18 @@ func (e *eventReader) readLine() error {
 		if e.skipLF {
 			e.skipLF = false
 			if chunk[0] == '\n' {
-				e.r.Discard(1)
+				e.discard(1)
 				continue
 			}
 		}
 		end := bytes.IndexAny(chunk, "\r\n")
 		if end < 0 {
 			e.line = append(e.line, chunk...)
-			e.r.Discard(len(chunk))
+			e.discard(len(chunk))
 		} else {
 			e.line = append(e.line, chunk[:end]...)
 			e.skipLF = chunk[end] == '\r'
-			e.r.Discard(end + 1)
+			e.discard(end + 1)
 		}
 		if len(e.line) > maxEvent {
 			return errLongEvent
@@ -115,3 +115,6 @@ func (e *eventReader) readLine() error {
 	}
 	return nil
 }
+
+// discard drops n bytes that were peeked at, which cannot fail.
+func (e *eventReader) discard(n int) { _, _ = e.r.Discard(n) }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"errors"
 	"io"
 	"strings"
 	"testing"
@@ -17,7 +18,7 @@ func readEvents(r io.Reader) ([]message, error) {
 	var got []message
 	for er := newEventReader(r); ; {
 		ev, err := er.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return got, nil
 		}
 		if err != nil {
@@ -65,7 +66,7 @@ func TestEventReaderDoesNotWait(t *testing.T) {
 	defer w.Close()
 	er := newEventReader(r)
 	for _, blank := range []string{"\n", "\r", "\r\n"} {
-		go io.WriteString(w, "data: now"+blank+blank)
+		go func() { _, _ = io.WriteString(w, "data: now"+blank+blank) }()
 		ev, err := er.next()
 		if err != nil || string(ev.data) != "now" {
 			t.Fatalf("after %q: %q, %v", blank, ev.data, err)
@@ -75,7 +76,7 @@ func TestEventReaderDoesNotWait(t *testing.T) {
 
 func TestEventReaderReturnsTheStreamsError(t *testing.T) {
 	got, err := readEvents(io.MultiReader(strings.NewReader("data: a\n\ndata: b\n"), iotest.ErrReader(io.ErrUnexpectedEOF)))
-	if err != io.ErrUnexpectedEOF {
+	if !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("error is %v", err)
 	}
 	if diff := cmp.Diff([]message{{"", "a"}, {"", "b"}}, got); diff != "" {

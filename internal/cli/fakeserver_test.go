@@ -72,13 +72,16 @@ func fakeAgent(name string, version isolde.VersionNumber) operator.Agent {
 
 func reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	json.NewEncoder(w).Encode(v)
+	encode(w, v)
 }
+
+// encode writes a line of JSON. A caller that is gone does not matter here.
+func encode(w io.Writer, v any) { _ = json.NewEncoder(w).Encode(v) }
 
 func fail(w http.ResponseWriter, code isolde.Code, message, hint string) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code.HTTPStatus())
-	json.NewEncoder(w).Encode(map[string]any{"error": operator.ErrorBody{Code: code, Message: message, Hint: hint}})
+	encode(w, map[string]any{"error": operator.ErrorBody{Code: code, Message: message, Hint: hint}})
 }
 
 // find is the index of an agent by id, name or ARN, or -1. s.mu is held.
@@ -196,9 +199,9 @@ func (s *fakeServer) deploy(w http.ResponseWriter, r *http.Request) {
 		}
 		names = append(names, h.Name)
 	}
-	io.Copy(io.Discard, r.Body)
+	_, _ = io.Copy(io.Discard, r.Body)
 	w.Header().Set("Content-Type", "application/x-ndjson")
-	line := func(e operator.DeployEvent) { json.NewEncoder(w).Encode(e) }
+	line := func(e operator.DeployEvent) { encode(w, e) }
 	line(operator.DeployEvent{Progress: &image.Progress{Stage: "base", Message: "Python 3.11", Cached: true}})
 	line(operator.DeployEvent{Progress: &image.Progress{Stage: "dependencies", Message: "installing 34 packages with uv"}})
 	s.mu.Lock()
@@ -226,12 +229,11 @@ func (s *fakeServer) deploy(w http.ResponseWriter, r *http.Request) {
 
 func (s *fakeServer) logs(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	enc := json.NewEncoder(w)
 	if q.Get("tail") != "0" {
 		for i, text := range []string{"starting", "tail " + q.Get("tail")} {
 			session := isolde.SessionID(fmt.Sprintf("%08d-0000-0000-0000-000000000000", i+1))
 			if want := q.Get("session"); want == "" || want == string(session) {
-				enc.Encode(operator.LogLine{Agent: "weather", Session: session, Line: text})
+				encode(w, operator.LogLine{Agent: "weather", Session: session, Line: text})
 			}
 		}
 	}
@@ -239,7 +241,7 @@ func (s *fakeServer) logs(w http.ResponseWriter, r *http.Request) {
 	for q.Get("follow") == "true" {
 		select {
 		case l := <-s.follow:
-			enc.Encode(l)
+			encode(w, l)
 			http.NewResponseController(w).Flush()
 		case <-r.Context().Done():
 			return
@@ -266,7 +268,7 @@ func (s *fakeServer) invoke(w http.ResponseWriter, r *http.Request) {
 		h.Set("Content-Type", "application/json")
 		h.Set("X-Amzn-ErrorType", code.Exception())
 		w.WriteHeader(code.HTTPStatus())
-		json.NewEncoder(w).Encode(map[string]string{"message": message})
+		encode(w, map[string]string{"message": message})
 	}
 	if i < 0 {
 		exception(isolde.CodeNotFound, "no such agent")
@@ -274,12 +276,12 @@ func (s *fakeServer) invoke(w http.ResponseWriter, r *http.Request) {
 	}
 	body, _ := io.ReadAll(r.Body)
 	var p struct{ Prompt string }
-	json.Unmarshal(body, &p)
+	_ = json.Unmarshal(body, &p) // what is no prompt has none
 	s.put(agent, session, func(x *operator.Session) { x.Requests++ })
 	part := func(text string) {
 		h.Set("Content-Type", "text/event-stream; charset=utf-8")
-		io.WriteString(w, text)
-		http.NewResponseController(w).Flush()
+		fmt.Fprint(w, text)
+		_ = http.NewResponseController(w).Flush()
 	}
 	switch word, _, _ := strings.Cut(p.Prompt, " "); word {
 	case "stream":

@@ -5,7 +5,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
+	"io/fs"
 	"mime"
 	"net/http"
 	"net/url"
@@ -232,11 +234,14 @@ func (a *app) printAnswer(ctx context.Context, in invocation, resp *http.Respons
 		err = p.copy(resp.Body)
 	}
 	if !in.options.raw && (isText(mediaType) || isTerminal(a.out) || err != nil) {
-		p.endLine()
+		err = errors.Join(err, p.endLine())
 	}
+	_, ownFault := errors.AsType[*fs.PathError](err) // of stdout
 	switch {
 	case err != nil && ctx.Err() != nil:
 		return context.Cause(ctx)
+	case ownFault:
+		return fmt.Errorf("print the answer: %w", err)
 	case err != nil:
 		return isolde.Errorf(isolde.CodeAgent, "the answer broke off: %v", err).WithHint("see: %s", in.logsCommand())
 	case p.failure != "":

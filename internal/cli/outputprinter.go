@@ -3,6 +3,7 @@ package cli
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"io"
 )
 
@@ -19,7 +20,7 @@ func (p *outputPrinter) stream(body io.Reader) error {
 	r := newEventReader(body)
 	for {
 		ev, err := r.next()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err == nil {
@@ -63,7 +64,7 @@ func (p *outputPrinter) noteFailure(name string, object []byte) {
 	if name != "error" && !bytes.Contains(object, []byte(`"error"`)) {
 		return
 	}
-	json.Unmarshal(object, &e)
+	_ = json.Unmarshal(object, &e) // fields of another type stay empty
 	switch said := e.Error.(type) {
 	case string:
 		if said != "" {
@@ -113,7 +114,7 @@ func (p *outputPrinter) document(body io.Reader) error {
 	var first [1]byte
 	n, err := io.ReadFull(body, first[:])
 	if n == 0 {
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			err = nil
 		}
 		return err
@@ -144,7 +145,7 @@ func (p *outputPrinter) copy(body io.Reader) error {
 		if werr := p.text(buf[:n]); werr != nil {
 			return werr
 		}
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

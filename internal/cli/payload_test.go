@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -80,7 +81,7 @@ func TestReadingStdinEndsWithContext(t *testing.T) {
 	defer w.Close()
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(io.ErrNoProgress)
-	if _, err := readContext(ctx, r); err != io.ErrNoProgress {
+	if _, err := readContext(ctx, r); !errors.Is(err, io.ErrNoProgress) {
 		t.Errorf("error is %v", err)
 	}
 }

@@ -30,7 +30,8 @@ func (o *serverOptions) flags(c *cobra.Command, logLevel string) {
 	f.DurationVar(&o.config.InitTimeout, "init-timeout", 120*time.Second, "`time` that a session's start may take, until its agent is healthy")
 	f.StringVar(&o.logFormat, "log-format", "text", "`form` of the log: text or json")
 	f.StringVar(&o.logLevel, "log-level", logLevel, "`level` of the log: debug, info, warn or error")
-	c.RegisterFlagCompletionFunc("driver", cobra.FixedCompletions([]string{"gvisor", "process"}, cobra.ShellCompDirectiveNoFileComp))
+	drivers := cobra.FixedCompletions([]string{"gvisor", "process"}, cobra.ShellCompDirectiveNoFileComp)
+	_ = c.RegisterFlagCompletionFunc("driver", drivers) // fails only for a flag that is not there
 }
 
 // complete fills the configuration from the other options.

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -60,13 +59,13 @@ func (t *terminal) status(line string) {
 	if width, _, err := term.GetSize(int(t.w.(*os.File).Fd())); err == nil && len(line) >= width && width > 1 {
 		line = strings.ToValidUTF8(line[:width-1], "")
 	}
-	io.WriteString(t.w, line)
+	fmt.Fprint(t.w, line)
 	t.pending = true
 }
 
 func (t *terminal) clear() {
 	if t.pending {
-		io.WriteString(t.w, "\r\x1b[K")
+		fmt.Fprint(t.w, "\r\x1b[K")
 		t.pending = false
 	}
 }
@@ -81,12 +80,12 @@ func (t *terminal) error(err error) {
 func (t *terminal) warn(message, hint string) { t.diagnose("warning", "33", message, hint) }
 
 func (t *terminal) diagnose(label, color, message, hint string) {
-	var b bytes.Buffer
+	var b strings.Builder
 	fmt.Fprintf(&b, "%s %s\n", t.paint(color+";1", label+":"), message)
 	if hint != "" {
 		fmt.Fprintf(&b, "%s %s\n", t.paint("36", "hint:"), hint)
 	}
-	t.Write(b.Bytes())
+	fmt.Fprint(t, b.String())
 }
 
 func (t *terminal) bold(s string) string { return t.paint("1", s) }

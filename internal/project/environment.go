@@ -1,6 +1,7 @@
 package project
 
 import (
+	"maps"
 	"regexp"
 	"strings"
 
@@ -91,9 +92,7 @@ func (d *decoder) variable(n ast.Node, inner string) (string, error) {
 // what is there. A bare "KEY" takes the value from getenv.
 func MergeEnvironment(env map[string]string, settings []string, getenv func(string) string) (map[string]string, error) {
 	merged := make(map[string]string, len(env)+len(settings))
-	for k, v := range env {
-		merged[k] = v
-	}
+	maps.Copy(merged, env)
 	for _, s := range settings {
 		key, value, ok := strings.Cut(s, "=")
 		if !variableRE.MatchString(key) {
