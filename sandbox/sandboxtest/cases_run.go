@@ -41,6 +41,31 @@ func testStats(t *testing.T, b *bench) {
 	}
 }
 
+// testLimits is for drivers that isolate: one that does not cannot bound what
+// an agent takes of the host.
+func testLimits(t *testing.T, b *bench) {
+	if !b.driver.Capabilities().Isolated {
+		t.Log("the driver bounds nothing")
+		return
+	}
+	spec := b.spec(t)
+	spec.Resources.MemoryBytes = 256 << 20
+	spec.Resources.DiskBytes = 32 << 20
+	p := b.start(t, spec)
+	p.do(t, order.Order{Do: "disk", Path: "small", Count: 8 << 20})
+	if got, err := p.try(order.Order{Do: "disk", Path: "large", Count: 64 << 20}); err != nil || got.Error == "" {
+		t.Errorf("wrote %s bytes, %v; the bound is %d", got.Value, err, spec.Resources.DiskBytes)
+	}
+	p.do(t, order.Order{Do: "memory", Count: 64 << 20})
+	if got, err := p.try(order.Order{Do: "memory", Count: 1 << 30}); err == nil {
+		t.Errorf("took 1 GiB (%+v); the bound is %d", got, spec.Resources.MemoryBytes)
+	}
+	if exit := p.waitExit(t); exit.Reason != sandbox.ExitedNoMemory {
+		t.Errorf("Exit = %+v, want reason %q", exit, sandbox.ExitedNoMemory)
+	}
+	p.stop(t, b, time.Second)
+}
+
 func testExec(t *testing.T, b *bench) {
 	p := b.start(t, b.spec(t))
 	execer, ok := p.Sandbox.(sandbox.Execer)

@@ -59,6 +59,7 @@ func cases() []testCase {
 		{"cleans what died meanwhile", testRecoverDead},
 		{"measures", testStats},
 		{"executes commands", testExec},
+		{"bounds memory and disk", testLimits},
 		{"outlives a server that was killed", testServerKilled},
 		{"survives a server killed amid starts", testServerKilledMidway},
 	}
@@ -148,7 +149,7 @@ func newSpec(h Harness, root sandbox.Root, logDir string, args ...string) sandbo
 		ID:        id,
 		Root:      root,
 		Command:   append([]string{agentPath}, args...),
-		Env:       []string{"TESTAGENT_PORT=" + strconv.Itoa(h.Port), "PATH=/bin", "DOCKER_CONTAINER=1", "WITH_SPACE=a b=c"},
+		Env:       []string{"TESTAGENT_PORT=" + strconv.Itoa(h.Port), "PATH=/bin", "HOME=/work", "DOCKER_CONTAINER=1", "WITH_SPACE=a b=c"},
 		Dir:       "/work",
 		UID:       1000,
 		GID:       1000,
