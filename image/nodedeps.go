@@ -100,7 +100,7 @@ func checkPackages(field string, raw json.RawMessage, scripts bool) (int, error)
 				WithHint("import its files by a relative path, or publish it to a registry")
 		case !scripts && sourceRE.MatchString(spec):
 			return 0, isolde.Errorf(isolde.CodeInvalid, "package.json: dependency %s comes from a repository, %s", name, spec).
-				WithHint("use a published version, or start the server with --allow-scripts, which lets packages run code of theirs on it while they are installed")
+				WithHint("use a published version, or %s", allowScripts)
 		}
 	}
 	return len(wanted), nil

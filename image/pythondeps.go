@@ -43,7 +43,7 @@ runpy.run_module("pip", run_name="__main__", alter_sys=True)
 `
 
 func (*python) dependencies(ctx context.Context, b *build) (layer, error) {
-	wanted, err := readRequirements(b.src.Dir)
+	wanted, err := readRequirements(b.src.Dir, b.scripts)
 	if err != nil || wanted == nil {
 		return layer{}, err
 	}
@@ -129,11 +129,14 @@ func (b *build) runInstaller(ctx context.Context, info pythonInfo, wanted *requi
 }
 
 // missingRE finds, in pip's output, a package that it found no wheel of.
-var missingRE = regexp.MustCompile(`No matching distribution found for ([A-Za-z0-9._-]+)`)
+var missingRE = regexp.MustCompile(`\(from versions: none\)\s+ERROR: No matching distribution found for ([A-Za-z0-9._-]+)`)
+
+// allowScripts is a hint's way out where code would run during an install.
+const allowScripts = "start the server with --allow-scripts, which lets packages run code of theirs on it while they are installed"
 
 // explainInstall makes an installer's failure an error for people.
 func (b *build) explainInstall(ctx context.Context, info pythonInfo, wanted *requirements, failed *toolError) error {
-	const withScripts = "start the server with --allow-scripts, which lets packages run code of theirs on it while they are installed, or add a wheel of the package to the agent's folder"
+	const withScripts = allowScripts + ", or add a wheel of the package to the agent's folder"
 	out := failed.output
 	if strings.Contains(out, "No module named pip") {
 		return isolde.Errorf(isolde.CodeUnsupported, "%s has no pip to install %s with", info.Executable, wanted.name).
@@ -149,7 +152,7 @@ func (b *build) explainInstall(ctx context.Context, info pythonInfo, wanted *req
 	}
 	if m := missingRE.FindStringSubmatch(out); m != nil && !b.scripts {
 		if b.hasSource(ctx, info, m[1]) {
-			return isolde.Errorf(isolde.CodeInvalid, "%s\n%s exists, but as no wheel for Python %s on this machine that the requirement allows", message, m[1], info.Version).
+			return isolde.Errorf(isolde.CodeInvalid, "%s\n%s exists, but not as a wheel for Python %s on this machine", message, m[1], info.Version).
 				WithHint(withScripts).WithCause(failed)
 		}
 	}
@@ -170,11 +173,14 @@ func (b *build) hasSource(ctx context.Context, info pythonInfo, name string) boo
 // errorLines picks what matters of an installer's output: its error lines, and
 // the last lines if it marks none.
 func errorLines(out string) string {
+	if _, after, ok := strings.Cut(out, "×"); ok { // uv draws a tree of causes, wrapped
+		return strings.Join(strings.Fields(strings.NewReplacer("╰─▶", " ", "├─▶", " ", "│", " ").Replace(after)), " ")
+	}
 	var marked []string
 	for line := range strings.Lines(out) {
 		line = strings.TrimSpace(line)
-		for _, mark := range []string{"ERROR:", "error:", "× ", "╰─▶ ", "npm error ", "npm ERR! "} {
-			if text, ok := strings.CutPrefix(line, mark); ok && strings.TrimSpace(text) != "" {
+		for _, mark := range []string{"ERROR:", "error:", "cause:", "Caused by:", "npm error ", "npm ERR! "} {
+			if text, ok := strings.CutPrefix(line, mark); ok && !npmNoise.MatchString(text) {
 				marked = append(marked, strings.TrimSpace(text))
 			}
 		}
@@ -184,6 +190,9 @@ func errorLines(out string) string {
 	}
 	return lastLines(strings.Join(marked, "\n"), 6)
 }
+
+// npmNoise are npm's error lines that say nothing about the error.
+var npmNoise = regexp.MustCompile(`^\s*(code \w+|\d+|notarget|A complete log .*|\d+\s+(Note that|tarball, folder).*|notarget In most cases.*)?\s*$`)
 
 // beforeGuard is what the installer said until the guard stopped it.
 func beforeGuard(out string) string {
@@ -199,18 +208,42 @@ func beforeGuard(out string) string {
 }
 
 // tidyPackages removes what tells where a package was installed from, and
-// would make equal installs differ.
+// would make equal installs differ: direct_url.json and its line in RECORD.
 func tidyPackages(dir string) error {
 	names, err := filepath.Glob(filepath.Join(dir, "*.dist-info", "direct_url.json"))
-	for _, name := range names {
-		err = errors.Join(err, os.Remove(name))
+	if err != nil {
+		return err
 	}
-	for _, name := range []string{".lock", "CACHEDIR.TAG"} {
-		if e := os.Remove(filepath.Join(dir, name)); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
+	for _, name := range names {
+		if err := os.Remove(name); err != nil {
+			return err
+		}
+		if err := dropLine(filepath.Join(filepath.Dir(name), "RECORD"), "/direct_url.json,"); err != nil {
+			return err
 		}
 	}
-	return err
+	if err := os.Remove(filepath.Join(dir, ".lock")); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err // uv's
+	}
+	return nil
+}
+
+// dropLine removes the lines of a file that hold a text.
+func dropLine(name, text string) error {
+	content, err := os.ReadFile(name)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var kept []byte
+	for line := range bytes.Lines(content) {
+		if !bytes.Contains(line, []byte(text)) {
+			kept = append(kept, line...)
+		}
+	}
+	return os.WriteFile(name, kept, 0o644)
 }
 
 // fixScripts makes the commands that packages bring run with the image's

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -23,12 +24,14 @@ type requirements struct {
 	count int               // packages asked for directly
 	texts map[string]string // requirements and constraints files, by name in the folder
 	local map[string]string // archives: name in the folder to host file
+
+	scripts bool // whether packages may run code of theirs
 }
 
 // readRequirements reads requirements.txt or, where there is none, the
 // dependencies of pyproject.toml; nil if there are none.
-func readRequirements(dir string) (*requirements, error) {
-	r := &requirements{texts: map[string]string{}, local: map[string]string{}}
+func readRequirements(dir string, scripts bool) (*requirements, error) {
+	r := &requirements{texts: map[string]string{}, local: map[string]string{}, scripts: scripts}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -101,11 +104,13 @@ func (r *requirements) read(root *os.Root, name string) error {
 		return nil
 	}
 	if len(r.texts) == maxRequirementFiles {
-		return isolde.Errorf(isolde.CodeInvalid, "%s refers to more than %d files", r.name, maxRequirementFiles)
+		return isolde.Errorf(isolde.CodeInvalid, "%s refers to more than %d files", r.name, maxRequirementFiles).
+			WithHint("put the requirements into fewer files")
 	}
 	text, err := root.ReadFile(name)
 	if err != nil {
-		return isolde.Errorf(isolde.CodeInvalid, "%s refers to %s, which cannot be read in the agent's folder", r.name, name).WithCause(err)
+		return isolde.Errorf(isolde.CodeInvalid, "%s refers to %s, which cannot be read in the agent's folder", r.name, name).
+			WithHint("add the file, or correct the name").WithCause(err)
 	}
 	r.texts[name] = string(text)
 	joined := strings.ReplaceAll(strings.ReplaceAll(string(text), "\r\n", "\n"), "\\\n", " ")
@@ -139,15 +144,26 @@ func (r *requirements) line(root *os.Root, from, line string) error {
 			return r.localFiles(root, strings.TrimLeft(rest, " =\t"))
 		}
 	}
-	if strings.HasPrefix(line, "-") && !strings.HasPrefix(line, "-e") && !strings.HasPrefix(line, "--editable") {
+	if strings.HasPrefix(line, "-e") || strings.HasPrefix(line, "--editable") {
+		return isolde.Errorf(isolde.CodeInvalid, "%s: %q asks for an editable install, which an image cannot have", r.name, line).
+			WithHint("leave the line out: the files of the folder are the agent's code already")
+	}
+	if strings.HasPrefix(line, "-") {
 		return nil
 	}
 	r.count++
+	if repositoryRE.MatchString(line) && !r.scripts {
+		return isolde.Errorf(isolde.CodeInvalid, "%s: %q comes from a repository and must be built", r.name, line).
+			WithHint("use a published version, or %s", allowScripts)
+	}
 	if word, _, _ := strings.Cut(line, " "); strings.HasPrefix(word, ".") || strings.HasSuffix(word, ".whl") {
 		return r.localFiles(root, word)
 	}
 	return nil
 }
+
+// repositoryRE tells a requirement that is cloned.
+var repositoryRE = regexp.MustCompile(`(^|[\s@])(git|hg|svn|bzr)\+`)
 
 // localFiles takes in an archive in the folder, or a folder of archives.
 func (r *requirements) localFiles(root *os.Root, name string) error {
@@ -157,13 +173,18 @@ func (r *requirements) localFiles(root *os.Root, name string) error {
 	name = path.Clean(name)
 	info, err := root.Stat(name)
 	if err != nil {
-		return isolde.Errorf(isolde.CodeInvalid, "%s names %s, which cannot be read in the agent's folder", r.name, name).WithCause(err)
+		return isolde.Errorf(isolde.CodeInvalid, "%s names %s, which cannot be read in the agent's folder", r.name, name).
+			WithHint("add the file, or correct the name").WithCause(err)
+	}
+	if info.IsDir() && !r.scripts && (exists(filepath.Join(root.Name(), name, "pyproject.toml")) || exists(filepath.Join(root.Name(), name, "setup.py"))) {
+		return isolde.Errorf(isolde.CodeInvalid, "%s names the folder %s, which must be built", r.name, name).
+			WithHint("leave the line out and import its files, which are the agent's code already, or %s", allowScripts)
 	}
 	return fs.WalkDir(root.FS(), name, func(file string, d fs.DirEntry, err error) error {
 		if err != nil {
 			return err
 		}
-		if d.IsDir() && (neverNeeded[d.Name()]) {
+		if d.IsDir() && neverNeeded[d.Name()] {
 			return fs.SkipDir
 		}
 		if d.Type().IsRegular() || !info.IsDir() {
