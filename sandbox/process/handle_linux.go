@@ -45,8 +45,8 @@ func (c command) start(cloneFlags uintptr, enter func(start func() error) error)
 	}
 	h, err := newHandle(pid, fd)
 	if err != nil {
-		syscall.Kill(pid, syscall.SIGKILL)
-		syscall.Wait4(pid, nil, 0, nil)
+		_ = syscall.Kill(pid, syscall.SIGKILL)
+		_, _ = syscall.Wait4(pid, nil, 0, nil)
 		return nil, err
 	}
 	h.child = true
@@ -66,7 +66,7 @@ func openHandle(id identity) (*handle, error) {
 	// It is a child where one process plays a server and then the next.
 	h.child = !errors.Is(unix.Waitid(unix.P_PID, id.PID, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil), unix.ECHILD)
 	if h.ended() {
-		h.reap()
+		_, _ = h.reap()
 		h.close()
 		return nil, os.ErrProcessDone
 	}
@@ -117,7 +117,8 @@ func (h *handle) reap() (syscall.WaitStatus, error) {
 	var status syscall.WaitStatus
 	for {
 		_, err := syscall.Wait4(h.PID, &status, 0, nil)
-		if err != syscall.EINTR {
+		if !errors.Is(err, syscall.EINTR) {
+			h.child = false // its number may be another's from now on
 			return status, err
 		}
 	}
@@ -129,21 +130,24 @@ func (h *handle) ended() bool {
 		return true
 	}
 	ended := true
-	h.control(func(fd int) { ended = readable(fd) })
+	// A closed handle tells nothing; its user has let the process go.
+	_ = h.control(func(fd int) { ended = readable(fd) })
 	return ended
 }
 
 // signal sends a signal. os.ErrProcessDone when the process has ended.
 func (h *handle) signal(sig syscall.Signal) error {
-	err := error(os.ErrProcessDone)
-	if h != nil {
-		h.control(func(fd int) {
-			if err = unix.PidfdSendSignal(fd, sig, nil, 0); err == unix.ESRCH {
-				err = os.ErrProcessDone
-			}
-		})
+	if h == nil {
+		return os.ErrProcessDone
 	}
-	return err
+	var sent error
+	if err := h.control(func(fd int) { sent = unix.PidfdSendSignal(fd, sig, nil, 0) }); err != nil {
+		return err
+	}
+	if errors.Is(sent, unix.ESRCH) {
+		return os.ErrProcessDone
+	}
+	return sent
 }
 
 // kill sends SIGKILL, if the process has not ended.
@@ -162,7 +166,7 @@ func (h *handle) awaitEnd() error {
 		}
 	}
 	if h != nil {
-		h.reap()
+		_, _ = h.reap()
 	}
 	return nil
 }

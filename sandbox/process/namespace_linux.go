@@ -98,7 +98,7 @@ func (s *instance) startInit(ctx context.Context, hostname string) (_ *handle, e
 			init.close()
 		}
 	}()
-	stop := context.AfterFunc(ctx, func() { r.SetReadDeadline(time.Now()) })
+	stop := context.AfterFunc(ctx, func() { _ = r.SetReadDeadline(time.Now()) })
 	defer stop()
 	for lines := bufio.NewReader(r); ; {
 		line, err := lines.ReadString('\n')
@@ -155,9 +155,9 @@ func (h *handle) enter(f func() error) error {
 		if err := unix.Unshare(unix.CLONE_FS); err != nil {
 			return fmt.Errorf("unshare the working directory: %w", err)
 		}
-		err := error(os.ErrProcessDone)
-		h.control(func(fd int) { err = unix.Setns(fd, namespaceFlags|unix.CLONE_NEWNET) })
-		if err != nil {
+		var entered error
+		err := h.control(func(fd int) { entered = unix.Setns(fd, namespaceFlags|unix.CLONE_NEWNET) })
+		if err := errors.Join(err, entered); err != nil {
 			return fmt.Errorf("enter namespaces: %w", err)
 		}
 		return f()

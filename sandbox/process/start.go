@@ -49,8 +49,11 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (_ *instance, err
 	}
 	var undo undoStack
 	defer func() {
-		if err != nil {
-			err = errors.Join(err, undo.run())
+		if err == nil {
+			return
+		}
+		if undoErr := undo.run(); undoErr != nil {
+			d.log.Error("a sandbox that did not start is not gone", "sandbox", spec.ID, "err", undoErr)
 		}
 	}()
 	s := newInstance(d, spec.ID)

@@ -80,9 +80,9 @@ func removeTree(dir string) error {
 }
 
 func makeWritable(dir string) {
-	filepath.WalkDir(dir, func(path string, e fs.DirEntry, _ error) error {
+	_ = filepath.WalkDir(dir, func(path string, e fs.DirEntry, _ error) error {
 		if e != nil && e.IsDir() {
-			os.Chmod(path, 0o700) // before WalkDir reads it
+			_ = os.Chmod(path, 0o700) // before WalkDir reads it
 		}
 		return nil
 	})

@@ -89,7 +89,9 @@ func testRecoverDead(t *testing.T, b *bench) {
 		}
 		// It may be found if it was about to end, but not as one that runs.
 		b.peer(t, s, dead).waitExit(t)
-		s.Stop(t.Context(), 0)
+		if err := s.Stop(t.Context(), 0); err != nil {
+			t.Error(err)
+		}
 	}
 	if alive.ID != "" {
 		t.Errorf("did not recover %s, which runs", alive.ID)

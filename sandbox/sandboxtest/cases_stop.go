@@ -109,19 +109,20 @@ func testStopConcurrent(t *testing.T, b *bench) {
 
 func testStopStreaming(t *testing.T, b *bench) {
 	p := b.start(t, b.spec(t))
-	resp, err := p.client().Post("http://agent/invocations", "application/json",
-		strings.NewReader(`{"do":"stream","count":1000,"millis":100}`))
+	order := strings.NewReader(`{"do":"stream","count":1000,"millis":100}`)
+	resp, err := p.client().Post("http://agent/invocations", "application/json", order) //nolint:bodyclose // it is, under another name
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer resp.Body.Close()
-	if _, err := io.ReadFull(resp.Body, make([]byte, len("data: 0\n\n"))); err != nil || resp.StatusCode != http.StatusOK {
+	body := resp.Body
+	defer body.Close()
+	if _, err := io.ReadFull(body, make([]byte, len("data: 0\n\n"))); err != nil || resp.StatusCode != http.StatusOK {
 		t.Fatalf("first chunk: %v, %s", err, resp.Status)
 	}
 	p.stop(t, b, 0)
 	broken := make(chan error, 1)
 	go func() {
-		_, err := io.Copy(io.Discard, resp.Body)
+		_, err := io.Copy(io.Discard, body)
 		broken <- err
 	}()
 	select {

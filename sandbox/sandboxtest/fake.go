@@ -181,7 +181,7 @@ func (f *Fake) Starts() int {
 func (f *Fake) StopAll() {
 	for _, s := range f.Sandboxes() {
 		s.SetStopError(nil)
-		s.Stop(context.Background(), 0)
+		_ = s.Stop(context.Background(), 0)
 	}
 }
 

@@ -129,7 +129,7 @@ func TestFakeFollowsItsScript(t *testing.T) {
 func TestFakeBreaksConnections(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		hang := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-			io.WriteString(w, "first")
+			_, _ = io.WriteString(w, "first")
 			http.NewResponseController(w).Flush()
 			<-r.Context().Done()
 		})
@@ -138,7 +138,7 @@ func TestFakeBreaksConnections(t *testing.T) {
 		for name, fail := range map[string]func(*FakeSandbox){
 			"drop": (*FakeSandbox).DropConnections,
 			"exit": func(s *FakeSandbox) { s.ExitWith(1) },
-			"stop": func(s *FakeSandbox) { s.Stop(t.Context(), 0) },
+			"stop": func(s *FakeSandbox) { _ = s.Stop(t.Context(), 0) },
 		} {
 			s := startFake(t, f, sandbox.ID(name))
 			resp, err := fakeClient(s).Post("http://agent/invocations", "text/plain", nil)

@@ -66,7 +66,7 @@ func newFakeSandbox(f *Fake, spec sandbox.Spec, script Script) *FakeSandbox {
 	}
 	go func() {
 		defer close(s.served)
-		s.server.Serve(s.listener)
+		_ = s.server.Serve(s.listener) // ends with end()
 	}()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -244,7 +244,7 @@ func (s *FakeSandbox) withPing(agent http.Handler) http.Handler {
 		}
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(status)
-		io.WriteString(w, body)
+		_, _ = io.WriteString(w, body)
 	})
 }
 

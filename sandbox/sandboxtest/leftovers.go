@@ -155,7 +155,7 @@ func (l *Leftovers) findMounts(found map[string]bool) {
 
 func (l *Leftovers) findFiles(found map[string]bool) {
 	for _, folder := range l.folders {
-		filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
+		_ = filepath.WalkDir(folder, func(path string, e fs.DirEntry, err error) error {
 			if err == nil && idRE.MatchString(e.Name()) {
 				found["file "+path] = true
 				if e.IsDir() {
@@ -182,7 +182,7 @@ func findLinks(found map[string]bool) {
 }
 
 func findGroups(found map[string]bool) {
-	filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
+	_ = filepath.WalkDir("/sys/fs/cgroup", func(path string, e fs.DirEntry, err error) error {
 		if err == nil && e.IsDir() && (idRE.MatchString(e.Name()) || strings.Contains(e.Name(), "isolde")) {
 			found["control group "+path] = true
 		}

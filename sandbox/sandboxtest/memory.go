@@ -65,7 +65,7 @@ func (memoryAddr) String() string  { return "fake" }
 // copyFlushing streams what it reads as it comes.
 func copyFlushing(w http.ResponseWriter, r io.Reader) {
 	flusher := http.NewResponseController(w)
-	flusher.EnableFullDuplex()
+	_ = flusher.EnableFullDuplex() // so that an answer may begin before the request ended
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := r.Read(buf)

@@ -245,8 +245,8 @@ func (b *bench) killServer(t *testing.T, point string, further time.Duration) sa
 		_, id, _ = strings.Cut(lines.Text(), "crash: "+point+" ")
 	}
 	time.Sleep(further)
-	syscall.Kill(-server.Process.Pid, syscall.SIGKILL)
-	server.Wait()
+	_ = syscall.Kill(-server.Process.Pid, syscall.SIGKILL)
+	_ = server.Wait()
 	if id == "" {
 		t.Fatalf("the server did not come to %q:\n%s", point, said.String())
 	}

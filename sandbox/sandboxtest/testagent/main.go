@@ -75,13 +75,13 @@ func (a *agent) ping(w http.ResponseWriter, _ *http.Request) {
 	a.mu.Unlock()
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(code)
-	json.NewEncoder(w).Encode(map[string]string{"status": status})
+	_ = json.NewEncoder(w).Encode(map[string]string{"status": status})
 }
 
 func (a *agent) invoke(w http.ResponseWriter, r *http.Request) {
 	if r.URL.Query().Get("do") == "echo-body" {
 		w.Header().Set("Content-Type", r.Header.Get("Content-Type"))
-		io.Copy(w, r.Body)
+		_, _ = io.Copy(w, r.Body)
 		return
 	}
 	var o order.Order
@@ -126,5 +126,5 @@ func reply(w http.ResponseWriter, r order.Reply) {
 	if r.Error != "" {
 		w.WriteHeader(http.StatusInternalServerError)
 	}
-	json.NewEncoder(w).Encode(r)
+	_ = json.NewEncoder(w).Encode(r)
 }

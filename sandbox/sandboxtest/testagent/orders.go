@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -84,7 +83,7 @@ var orders = map[string]func(*agent, order.Order) (order.Reply, error){
 	"kill-self": func(_ *agent, o order.Order) (order.Reply, error) {
 		time.AfterFunc(time.Duration(50+o.Millis)*time.Millisecond, func() {
 			fmt.Println("testagent: kills itself")
-			syscall.Kill(os.Getpid(), syscall.SIGKILL)
+			_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
 		})
 		return order.Reply{}, nil
 	},
@@ -223,7 +222,7 @@ func execute(args []string) {
 	}
 	dir, _ := os.Getwd()
 	fmt.Println("out", strings.Join(args, " "), dir, os.Getenv("EXTRA"))
-	io.WriteString(os.Stderr, "err\n")
+	fmt.Fprintln(os.Stderr, "err")
 	os.Exit(7)
 }
 
