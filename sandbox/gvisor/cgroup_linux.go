@@ -20,6 +20,7 @@ import (
 // looks for a relative path too. The groups are made here, before runsc runs,
 // and removed here; runsc only joins them.
 type hierarchy struct {
+	root    string // where it is mounted
 	unified bool
 	parents map[string]string // version 1: controller → folder; version 2: "" → folder
 }
@@ -59,7 +60,7 @@ func openHierarchy() (hierarchy, error) {
 // newHierarchy interprets /proc/self/cgroup, whose lines are
 // "id:controllers:path".
 func newHierarchy(root, own string, unified bool) (hierarchy, error) {
-	h := hierarchy{unified: unified, parents: map[string]string{}}
+	h := hierarchy{root: root, unified: unified, parents: map[string]string{}}
 	for line := range strings.Lines(own) {
 		fields := strings.SplitN(strings.TrimSpace(line), ":", 3)
 		if len(fields) != 3 {
@@ -107,11 +108,11 @@ func (h hierarchy) enable() error {
 		return nil
 	}
 	chain := []string{dir}
-	for d := dir; d != cgroupRoot && strings.HasPrefix(d, cgroupRoot); {
+	for d := dir; d != h.root && strings.HasPrefix(d, h.root); {
 		d = filepath.Dir(d)
-		chain = append([]string{d}, chain...)
+		chain = append(chain, d)
 	}
-	for _, d := range chain {
+	for _, d := range slices.Backward(chain) {
 		if err := write(filepath.Join(d, "cgroup.subtree_control"), strings.Join(missing, " ")); err != nil {
 			return fmt.Errorf("pass control group controllers on: %w", err)
 		}

@@ -234,7 +234,7 @@ func TestNeverMoreThanTheMachineHas(t *testing.T) {
 	}
 }
 
-func TestAWriterBesideTheAgentFindsRoom(t *testing.T) {
+func TestFilesOfTheSession(t *testing.T) {
 	a := newAgents(t)
 	s := a.start(t, isolde.Resources{})
 	for file, want := range map[string]string{
