@@ -17,7 +17,7 @@ bin/isolde:
 
 # gVisor is a module of its own and takes two minutes to build, once.
 bin/runsc: tools/runsc/go.mod tools/runsc/go.sum
-	$(GO) build -C tools/runsc -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ gvisor.dev/gvisor/runsc
+	CGO_ENABLED=0 $(GO) build -C tools/runsc -trimpath -ldflags "-s -w" -o $(CURDIR)/$@ gvisor.dev/gvisor/runsc
 
 $(LINT): tools/lint/go.mod tools/lint/go.sum
 	$(GO) build -C tools/lint -trimpath -o $(CURDIR)/$@ github.com/golangci/golangci-lint/v2/cmd/golangci-lint

@@ -160,7 +160,7 @@ func agentHeader(client http.Header, session isolde.SessionID, request string) h
 		h["Content-Type"] = []string{"application/json"}
 	}
 	if h.Get("Accept") == "" {
-		h["Accept"] = []string{"text/event-stream, application/json, */*"}
+		h["Accept"] = []string{"application/json, text/event-stream;q=0.9, */*;q=0.8"}
 	}
 	h[HeaderSession] = []string{string(session)}
 	h[HeaderAgentRequest] = []string{request}

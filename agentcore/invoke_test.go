@@ -238,7 +238,7 @@ func TestHeadersThatReachTheAgent(t *testing.T) {
 		"Traceparent":           {"00-1-2-01"},
 		"X-Amzn-Bedrock-Agentcore-Runtime-Custom-Tenant": {"t1"},
 		"Content-Type":   {"application/json"},
-		"Accept":         {"text/event-stream, application/json, */*"},
+		"Accept":         {"application/json, text/event-stream;q=0.9, */*;q=0.8"},
 		"Content-Length": {"2"},
 		"User-Agent":     {"isolde"},
 	}

@@ -97,9 +97,13 @@ func newBed(t *testing.T, driver string, flags ...string) *bed {
 	if err := os.Symlink(images, filepath.Join(b.data, "images")); err != nil {
 		t.Fatal(err)
 	}
-	left := sandboxtest.Watch(filepath.Join(b.data, "sandboxes"))
+	left := sandboxtest.Watch(filepath.Join(b.data, "sandboxes"), "/run/isolde")
 	b.start()
 	t.Cleanup(func() {
+		if t.Failed() {
+			logs, _, _ := b.isolde("logs")
+			t.Logf("agents' output:\n%s", logs)
+		}
 		if _, err := b.client.StopSessions(context.Background(), ""); err != nil {
 			t.Error(err)
 		}

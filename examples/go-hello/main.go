@@ -98,7 +98,7 @@ func (a *Agent) invoke(w http.ResponseWriter, r *http.Request) {
 		writeError(w, http.StatusInternalServerError, err.Error())
 		return
 	}
-	stream := strings.Contains(r.Header.Get("Accept"), "text/event-stream")
+	stream := prefersStream(r.Header.Get("Accept"))
 	if req.Stream != nil {
 		stream = *req.Stream
 	}
@@ -174,4 +174,11 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 
 func writeError(w http.ResponseWriter, status int, message string) {
 	writeJSON(w, status, map[string]string{"error": message})
+}
+
+// prefersStream reports whether an Accept header names event streams, and
+// before plain JSON.
+func prefersStream(accept string) bool {
+	stream, plain := strings.Index(accept, "text/event-stream"), strings.Index(accept, "application/json")
+	return stream >= 0 && (plain < 0 || stream < plain)
 }

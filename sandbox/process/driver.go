@@ -5,8 +5,9 @@
 //
 // What it does give, as far as the host allows:
 //
-//   - Each sandbox has a copy of the agent's code as its working directory, and
-//     HOME and TMPDIR of its own. All of it goes with the sandbox.
+//   - Each sandbox has a copy of the agent's code as its working directory, a
+//     TMPDIR of its own, and a HOME of its own unless the HostRoot names one.
+//     All of it goes with the sandbox.
 //   - With a router (root on Linux): a network of its own, so that many agents
 //     can listen on the same port.
 //   - As root on Linux: a process namespace of its own, with a /proc to match.

@@ -30,10 +30,10 @@ type identity struct {
 }
 
 func newRecord(spec sandbox.Spec, dir string) record {
-	env := merge(spec.Env, spec.Root.Host.Env, []string{
-		"HOME=" + filepath.Join(dir, "home"),
-		"TMPDIR=" + filepath.Join(dir, "tmp"),
-	})
+	// A HostRoot may name the user's own home, where credentials and
+	// configuration are; one that does not gets a home of its own.
+	env := merge(spec.Env, []string{"HOME=" + filepath.Join(dir, "home")},
+		spec.Root.Host.Env, []string{"TMPDIR=" + filepath.Join(dir, "tmp")})
 	return record{ID: spec.ID, Labels: spec.Labels, Boot: bootID(), Env: env, Dir: filepath.Join(dir, "work")}
 }
 
