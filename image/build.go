@@ -129,8 +129,7 @@ func (b *build) assemble(ctx context.Context, st start) (Image, error) {
 	for _, l := range layers {
 		r.Layers = append(r.Layers, l.layer)
 	}
-	if kept, err := b.record(r.Digest); err == nil {
-		b.touch(b.imageFile(r.Digest, ".json"))
+	if kept, ok := b.reuse(r.Digest); ok {
 		b.report.say("image", true, "unchanged %s", shortDigest(r.Digest))
 		return b.image(kept), nil
 	}
@@ -145,6 +144,18 @@ func (b *build) assemble(ctx context.Context, st start) (Image, error) {
 	}
 	b.report.say("image", false, "built %s, %s", shortDigest(r.Digest), megabytes(r.Size))
 	return b.image(r), nil
+}
+
+// reuse returns an image that is kept, and marks it as used.
+func (s *Store) reuse(digest string) (record, bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r, err := s.record(digest)
+	if err != nil {
+		return record{}, false
+	}
+	s.touch(s.imageFile(digest, ".json"))
+	return r, true
 }
 
 // writeRoot writes the EROFS file of an image and returns its size.

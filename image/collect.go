@@ -18,13 +18,15 @@ import (
 const keepUnused = 7 * 24 * time.Hour
 
 // Collect removes what no digest in keep needs. What was made or used since
-// the oldest running build began stays as well.
+// the oldest running build of this process began stays as well; who returned
+// from Build must put the digest in keep before the next Collect.
 func (s *Store) Collect(ctx context.Context, keep []string) (freed int64, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &collection{Store: s, began: time.Now(), needed: map[string]bool{}}
 	for _, began := range s.running {
-		if began.Before(c.began) {
+		// File times come from a coarser clock than time.Now.
+		if began = began.Add(-time.Second); began.Before(c.began) {
 			c.began = began
 		}
 	}
@@ -91,7 +93,7 @@ func (c *collection) images() error {
 	return nil
 }
 
-// need notes what an image needs: its manifest, that's configuration, layers
+// need notes what an image needs: its manifest, its configuration, layers
 // and their plain folders.
 func (c *collection) need(r record) error {
 	c.needed[r.Digest] = true
