@@ -23,7 +23,8 @@ func (a *app) devCommand() *cobra.Command {
 		Short: "Run one agent here, and again whenever you save",
 		Long: `Run a server in the foreground with the agent of one folder, and deploy the folder
 again whenever a file in it changes. The agent's output and errors appear in this
-terminal. Ctrl-C ends the agent, its sessions and the server.
+terminal, log objects of the official SDKs as text (isolde logs has them as they are).
+Ctrl-C ends the agent, its sessions and the server.
 
 After a change, idle sessions of the old version are stopped, so that the next call
 with the same session id meets the new code; busy ones when they are done. If the new
@@ -41,7 +42,7 @@ Without isolde.yaml the entry point is found as isolde init would.`,
 			return a.dev(c.Context(), optional(args, 0, "."), o, over)
 		},
 	}
-	o.flags(c, "warn")
+	o.flags(c, "error")
 	c.Flags().Lookup("data-dir").Usage += " (default: in your cache folder, one for each FOLDER)"
 	over.flags(c)
 	return c
@@ -116,7 +117,7 @@ func (a *app) announceDev(s *runningServer, d operator.Deployed) {
 		isoldeCommand = "ISOLDE_SERVER=" + s.url + " isolde"
 	}
 	a.err.printf("\n%s is ready at %s (version %s, driver %s). Call it from another terminal:\n", a.err.bold(d.Name), s.url, d.Version, s.info.Driver)
-	a.err.printf("  %s invoke 'hello'\n", isoldeCommand)
+	a.err.printf("  %s invoke 'hello'", isoldeCommand)
 	a.err.printf("  eval \"$(%s env --aws)\"   # AWS_ENDPOINT_URL_BEDROCK_AGENTCORE=%s", isoldeCommand, s.url)
 	a.err.printf(`  python3 -c "import boto3; [print(l.decode()) for l in boto3.client('bedrock-agentcore').invoke_agent_runtime(`+
 		`agentRuntimeArn='%s', payload=b'{\"prompt\": \"hello\"}')['response'].iter_lines()]"`, d.ARN)

@@ -23,6 +23,7 @@ type devLoop struct {
 	ready  func(operator.Deployed) // called after the first deployment
 
 	deployed *operator.Deployed // nil until one succeeded
+	told     sync.Map           // when a session's output last had a line of the server's, by its id
 }
 
 // pollEvery is how often the sessions are looked at, for errors of the agent
@@ -57,22 +58,21 @@ func (l *devLoop) deploy(ctx context.Context) (end func()) {
 			l.term.printf("version %s goes on; save to try again", l.deployed.Version)
 		} else {
 			l.term.printf("nothing runs yet; save to try again")
+			return func() {}
 		}
-		return func() {}
-	}
-	old := l.deployed
-	l.deployed = &result
-	switch {
-	case old == nil:
-		l.ready(result)
-	case !result.Changed:
-		return func() {}
 	default:
-		l.term.printf("%s version %s is live (%s)", result.Name, result.Version, seconds(time.Since(begun)))
+		first := l.deployed == nil
+		l.deployed = &result
+		if first {
+			l.ready(result)
+		} else if result.Changed {
+			l.term.printf("%s version %s is live (%s)", result.Name, result.Version, seconds(time.Since(begun)))
+		}
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { l.retire(ctx, result) })
+	current := *l.deployed
+	wg.Go(func() { l.retire(ctx, current) })
 	return func() {
 		cancel()
 		wg.Wait()
@@ -148,6 +148,10 @@ func count(n int, what string) string {
 	return fmt.Sprintf("%d %ss", n, what)
 }
 
+// serverLine begins the lines that the server adds to an agent's output: its
+// errors and its end.
+const serverLine = "isolde: "
+
 // followLogs shows the agent's output as it comes.
 func (l *devLoop) followLogs(ctx context.Context) {
 	speakers := make(map[isolde.SessionID]bool)
@@ -159,17 +163,22 @@ func (l *devLoop) followLogs(ctx context.Context) {
 			return
 		}
 		speakers[line.Session] = true
-		prefix := ""
+		prefix, text := "", readable(line.Line)
 		if len(speakers) > 1 {
 			prefix = l.term.dim(shortSession(line.Session)+" |") + " "
 		}
-		l.term.printf("%s%s", prefix, line.Line)
+		if strings.HasPrefix(text, serverLine) {
+			l.told.Store(line.Session, time.Now())
+			text = l.term.paint("33", text)
+		}
+		l.term.printf("%s%s", prefix, strings.ReplaceAll(text, "\n", "\n"+prefix))
 	}
 }
 
-// followErrors shows what the agent did wrong, which its callers are not told.
+// followErrors shows what the agent did wrong where its output did not tell:
+// a session that ended at once may be gone before its log is followed.
 func (l *devLoop) followErrors(ctx context.Context) {
-	shown := make(map[isolde.SessionID]time.Time)
+	known := make(map[isolde.SessionID]time.Time) // of the last error, shown or told
 	since := time.Now()
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
@@ -185,11 +194,14 @@ func (l *devLoop) followErrors(ctx context.Context) {
 		}
 		for _, s := range sessions {
 			e := s.LastError
-			if e == nil || e.Time.Before(since) || !e.Time.After(shown[s.ID]) {
+			if e == nil || e.Time.Before(since) || !e.Time.After(known[s.ID]) || time.Since(e.Time) < pollEvery {
+				continue // the last, so that the log has its chance
+			}
+			known[s.ID] = e.Time
+			if told, ok := l.told.Load(s.ID); ok && told.(time.Time).After(e.Time.Add(-pollEvery)) {
 				continue
 			}
-			shown[s.ID] = e.Time
-			l.term.printf("%s\n%s", l.term.paint("31", "session "+shortSession(s.ID)+": "+agentErrorTitle(*e)), indent(lastLines(e.Message, 20)))
+			l.term.printf("%s\n%s", l.term.paint("31", "error in session "+shortSession(s.ID)+":"), indent(lastLines(e.Message, 20)))
 		}
 	}
 }

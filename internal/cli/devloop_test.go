@@ -115,12 +115,20 @@ func TestDevLoop(t *testing.T) {
 	s.follow <- operator.LogLine{Session: otherSession, Line: "hello"}
 	out.await(t, "\n33333333 | hello\n")
 
-	// So do errors that callers are not told.
+	// So do errors that callers are not told, once.
+	s.follow <- operator.LogLine{Session: idleSession, Line: "isolde: request 1: the agent answered 500: told"}
+	out.await(t, "11111111 | isolde: request 1")
+	s.put(agent, idleSession, func(x *operator.Session) {
+		x.LastError = &isolde.AgentError{Time: time.Now(), Request: "1", Message: "the agent answered 500: told"}
+	})
 	agent.Latest = 3
 	s.put(agent, otherSession, func(x *operator.Session) {
-		x.LastError = &isolde.AgentError{Time: time.Now(), Status: 500, Message: `{"error":"boom"}`}
+		x.LastError = &isolde.AgentError{Time: time.Now(), Status: 500, Message: `the agent answered 500: {"error":"boom"}`}
 	})
-	out.await(t, "session 33333333: the agent answered 500 Internal Server Error:\n  {\"error\":\"boom\"}\n")
+	out.await(t, "error in session 33333333:\n  the agent answered 500: {\"error\":\"boom\"}\n")
+	if n := strings.Count(out.String(), "the agent answered 500: told"); n != 1 {
+		t.Errorf("an error was shown %d times", n)
+	}
 }
 
 func TestDevDataDir(t *testing.T) {

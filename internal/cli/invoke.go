@@ -11,7 +11,6 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
-	"strconv"
 	"strings"
 	"time"
 
@@ -274,21 +273,11 @@ func (a *app) apiError(ctx context.Context, c *operator.Client, in invocation, r
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Second)
 	defer cancel()
 	s, err := c.Session(ctx, string(in.agent.ID), in.session)
-	if err == nil && s.LastError != nil && s.LastError.Request == resp.Header.Get(headerRequest) {
-		a.err.printf("%s\n%s", a.err.bold(agentErrorTitle(*s.LastError)), indent(s.LastError.Message))
+	// A failed start belongs to no request: it is the error of all that waited.
+	if err == nil && s.LastError != nil && (s.LastError.Request == "" || s.LastError.Request == resp.Header.Get(headerRequest)) {
+		a.err.printf("%s\n%s", a.err.bold("the agent's error:"), indent(s.LastError.Message))
 	}
 	return e.WithHint("see: %s", in.logsCommand())
-}
-
-func agentErrorTitle(e isolde.AgentError) string {
-	if e.Status != 0 {
-		return "the agent answered " + httpStatus(e.Status) + ":"
-	}
-	return "the agent failed:"
-}
-
-func httpStatus(code int) string {
-	return strings.TrimSpace(strconv.Itoa(code) + " " + http.StatusText(code))
 }
 
 // codeOfException is the code that has the exception name, else the one that
