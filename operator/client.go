@@ -84,14 +84,16 @@ func (c *Client) Deploy(ctx context.Context, d Deployment, folder string, progre
 		out.CloseWithError(err)
 		packed <- err
 	}()
-	resp, err := c.do(ctx, http.MethodPost, "/isolde/v1/deployments", nil, form.FormDataContentType(), body)
+	result, err := c.deploy(ctx, d.Name, form.FormDataContentType(), body, progress)
 	body.Close() // ends the writer if the server did not read all
 	if perr := <-packed; perr != nil && !errors.Is(perr, io.ErrClosedPipe) {
-		if err == nil {
-			resp.Body.Close()
-		}
-		return Deployed{}, perr
+		return Deployed{}, perr // the folder could not be read: the cause of whatever the server said
 	}
+	return result, err
+}
+
+func (c *Client) deploy(ctx context.Context, name, contentType string, body io.Reader, progress func(image.Progress)) (Deployed, error) {
+	resp, err := c.do(ctx, http.MethodPost, "/isolde/v1/deployments", nil, contentType, body)
 	if err != nil {
 		return Deployed{}, err
 	}
@@ -108,7 +110,7 @@ func (c *Client) Deploy(ctx context.Context, d Deployment, folder string, progre
 			progress(*e.Progress)
 		}
 	}
-	return Deployed{}, isolde.Errorf(isolde.CodeUnavailable, "the server broke off the deployment of %q", d.Name).
+	return Deployed{}, isolde.Errorf(isolde.CodeUnavailable, "the server broke off the deployment of %q", name).
 		WithHint("see the server's log")
 }
 

@@ -75,7 +75,6 @@ func (h *Handler) deploy(w http.ResponseWriter, r *http.Request) {
 	out := newLineWriter(w)
 	result, err := h.Catalog.Deploy(r.Context(), d.Name, d.Spec, source, func(p image.Progress) { out.write(DeployEvent{Progress: &p}) })
 	if err != nil {
-		io.Copy(io.Discard, source) //nolint:errcheck // so that the client, still sending, gets to read the answer
 		out.write(DeployEvent{Error: errorBody(err)})
 		return
 	}

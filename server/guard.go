@@ -2,9 +2,13 @@ package server
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"net"
 	"net/http"
 	"strings"
+	"sync/atomic"
+	"time"
 )
 
 // guard keeps web pages away from a server that trusts whoever reaches its
@@ -25,6 +29,47 @@ func guard(next http.Handler) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		inner.ServeHTTP(w, r)
 	})
+}
+
+// The bounds of reading what is left of a request that was answered.
+const (
+	maxDrain     = 256 << 20
+	drainTimeout = 30 * time.Second
+)
+
+// drain reads what a handler left of a request's body. A client that sends
+// all of a body before it looks for the answer, as most do, would otherwise
+// meet a reset connection in place of the error that was meant for it.
+func drain(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body := &endedBody{ReadCloser: r.Body}
+		r.Body = body
+		next.ServeHTTP(w, r)
+		if body.ended.Load() || r.ContentLength == 0 || r.Header.Get("Expect") != "" {
+			return // nothing is left, or is sent only after a word that the client did not get
+		}
+		rc := http.NewResponseController(w)
+		if rc.Flush() != nil || rc.SetReadDeadline(time.Now().Add(drainTimeout)) != nil {
+			return
+		}
+		if _, err := io.CopyN(io.Discard, body, maxDrain); errors.Is(err, io.EOF) {
+			_ = rc.SetReadDeadline(time.Time{}) // the connection is good for more
+		}
+	})
+}
+
+// endedBody knows whether a body was read to its end.
+type endedBody struct {
+	io.ReadCloser
+	ended atomic.Bool
+}
+
+func (b *endedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p)
+	if err != nil {
+		b.ended.Store(true)
+	}
+	return n, err
 }
 
 func isLoopbackHost(hostport string) bool {

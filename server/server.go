@@ -118,7 +118,7 @@ func (s *Server) Open(ctx context.Context) (err error) {
 		return err
 	}
 	s.http = &http.Server{
-		Handler:           guard(handler),
+		Handler:           guard(drain(handler)),
 		ReadHeaderTimeout: 10 * time.Second,
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    64 << 10,

@@ -53,7 +53,8 @@ type bed struct {
 	driver string
 	data   string
 	url    string
-	log    *bytes.Buffer
+	log    *bytes.Buffer // complete once read is closed
+	read   chan struct{}
 	server *exec.Cmd
 	client *operator.Client
 	flags  []string
@@ -130,7 +131,9 @@ func (b *bed) start() {
 	}
 	b.log = &bytes.Buffer{}
 	found := make(chan string, 1)
+	b.read = make(chan struct{})
 	go func() { // ends with the server
+		defer close(b.read)
 		var line []byte
 		buf := make([]byte, 4096)
 		for {
@@ -166,6 +169,7 @@ func (b *bed) stop(signal syscall.Signal) {
 	if err := b.server.Process.Signal(signal); err != nil {
 		b.t.Errorf("stop server: %v", err)
 	}
+	<-b.read // Wait closes the pipe
 	err := b.server.Wait()
 	if signal == syscall.SIGTERM && err != nil {
 		b.t.Errorf("server ended with %v:\n%s", err, b.log)

@@ -150,7 +150,7 @@ func TestIdleAndMaximumLifetime(t *testing.T) {
 	b.deploy("agents/echo")
 	folder := t.TempDir()
 	copyFile(t, "agents/echo/agent.py", folder+"/agent.py")
-	writeFile(t, folder+"/isolde.yaml", "name: brief\nentrypoint: agent.py\nlifecycle: {idleTimeout: 60, maxLifetime: 62}\n")
+	writeFile(t, folder+"/isolde.yaml", "name: brief\nentrypoint: agent.py\nlifecycle: {idleTimeout: 60, maxLifetime: 70}\n")
 	arn := b.deploy(folder)
 	idle, busy := sessionNumber(1), sessionNumber(2)
 	b.echo(arn, idle, `{}`)
