@@ -57,7 +57,7 @@ func (r *Router) dial(ctx context.Context, to netip.AddrPort) (net.Conn, error) 
 
 // awaitConnect returns when the socket is connected, cannot be, or ctx ends.
 func awaitConnect(ctx context.Context, f *os.File) error {
-	stop := context.AfterFunc(ctx, func() { f.SetWriteDeadline(time.Unix(1, 0)) })
+	stop := context.AfterFunc(ctx, func() { _ = f.SetWriteDeadline(time.Unix(1, 0)) })
 	defer stop()
 	raw, err := f.SyscallConn()
 	if err != nil {

@@ -52,7 +52,9 @@ func tryRouter() error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	writeRouterRules(c, nil)
+	if err := writeRouterRules(c, nil); err != nil {
+		return err
+	}
 	if err := c.Flush(); err != nil {
 		return fmt.Errorf("set nftables rules: %w", err)
 	}

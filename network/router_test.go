@@ -87,6 +87,8 @@ func TestPolicies(t *testing.T) {
 		return err
 	}))
 
+	fromOpen, fromClosed := inside(t, open), inside(t, closed)
+	var checks sync.WaitGroup
 	for _, test := range []struct {
 		what, addr string
 		open       bool // within reach of policy "internet"; nothing is of "none"
@@ -103,16 +105,21 @@ func TestPolicies(t *testing.T) {
 		{"another sandbox's gateway", other.Gateway.String() + ":80", false},
 	} {
 		for _, network := range []string{"tcp4", "udp4"} {
-			if got := reach(t, inside(t, open), network, test.addr); got != test.open {
-				t.Errorf("internet: %s (%s %s) within reach: %v, want %v", test.what, network, test.addr, got, test.open)
-			}
-			if reach(t, inside(t, closed), network, test.addr) {
-				t.Errorf("none: %s (%s %s) is within reach", test.what, network, test.addr)
-			}
+			checks.Go(func() {
+				if got := reach(fromOpen, network, test.addr); got != test.open {
+					t.Errorf("internet: %s (%s %s) within reach: %v, want %v", test.what, network, test.addr, got, test.open)
+				}
+			})
+			checks.Go(func() {
+				if reach(fromClosed, network, test.addr) {
+					t.Errorf("none: %s (%s %s) is within reach", test.what, network, test.addr)
+				}
+			})
 		}
 	}
+	checks.Wait()
 	// What the test asks about does answer.
-	if !reach(t, w.internet, "tcp4", hostAddr.String()+":80") || !reach(t, r.ns, "tcp4", open.Gateway.String()+":80") || !reach(t, r.ns, "tcp4", other.Addr.String()+":80") {
+	if !reach(w.internet, "tcp4", hostAddr.String()+":80") || !reach(r.ns, "tcp4", open.Gateway.String()+":80") || !reach(r.ns, "tcp4", other.Addr.String()+":80") {
 		t.Error("the test's own listeners do not answer")
 	}
 }
@@ -132,7 +139,7 @@ func TestForgedSourceIsDropped(t *testing.T) {
 		must(t, sendFrom(ns, source, publicAddr, "forged "+source.String()))
 	}
 	must(t, sendFrom(ns, a.Addr, publicAddr, "genuine"))
-	p.SetReadDeadline(time.Now().Add(5 * time.Second))
+	must(t, p.SetReadDeadline(time.Now().Add(5*time.Second)))
 	buf := make([]byte, 64)
 	n, _, err := p.ReadFrom(buf)
 	must(t, err)
@@ -222,7 +229,7 @@ func TestANewServerFindsLinks(t *testing.T) {
 	c, err := r.Dial(context.Background(), netip.AddrPortFrom(got.Addr, 8080))
 	must(t, err)
 	c.Close()
-	if !reach(t, inside(t, got), "tcp4", publicAddr.String()+":80") {
+	if !reach(inside(t, got), "tcp4", publicAddr.String()+":80") {
 		t.Error("the link lost the internet")
 	}
 	_, err = r.Attach(context.Background(), "kept", none)

@@ -203,7 +203,7 @@ func (g group) pids() ([]int, error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ENODEV) {
 			return nil, err
 		}
-		for _, s := range strings.Fields(string(b)) {
+		for s := range strings.FieldsSeq(string(b)) {
 			if pid, err := strconv.Atoi(s); err == nil && pid > 0 && !seen[pid] {
 				seen[pid] = true
 				pids = append(pids, pid)
@@ -218,7 +218,7 @@ func (g group) pids() ([]int, error) {
 func (g group) kill(except int) error {
 	if g.Unified {
 		// One write reaches processes that are being forked, too.
-		write(filepath.Join(g.Dirs[""], "cgroup.kill"), "1")
+		_ = write(filepath.Join(g.Dirs[""], "cgroup.kill"), "1")
 	}
 	return killAll(g.pids, except)
 }

@@ -56,8 +56,9 @@ func (c *connections) isEnded() bool {
 }
 
 func (n *conn) end() {
-	n.CloseRead()
-	n.CloseWrite()
+	// Either fails when the peer has closed it, which is as good.
+	_ = n.CloseRead()
+	_ = n.CloseWrite()
 }
 
 // Read returns ECONNRESET in its chain when the sandbox ended before the agent
@@ -76,7 +77,7 @@ func (n *conn) peerClosed() (yes bool) {
 	if err != nil {
 		return false
 	}
-	raw.Control(func(fd uintptr) {
+	_ = raw.Control(func(fd uintptr) {
 		info, err := unix.GetsockoptTCPInfo(int(fd), unix.IPPROTO_TCP, unix.TCP_INFO)
 		yes = err == nil && (info.State == unix.BPF_TCP_CLOSE_WAIT || info.State == unix.BPF_TCP_LAST_ACK || info.State == unix.BPF_TCP_CLOSE)
 	})
@@ -90,7 +91,7 @@ func (n *conn) Close() error {
 	ended := n.of.ended
 	n.of.mu.Unlock()
 	if ended {
-		n.SetLinger(0)
+		_ = n.SetLinger(0)
 	}
 	return n.TCPConn.Close()
 }

@@ -272,7 +272,7 @@ func (d *Driver) Close() error {
 	d.mu.Lock()
 	d.closed = true
 	for s := range d.running {
-		s.pidfd.SetReadDeadline(past)
+		_ = s.pidfd.SetReadDeadline(past)
 	}
 	d.mu.Unlock()
 	d.watches.Wait()

@@ -146,7 +146,7 @@ func TestRecoverCleansHalfAStart(t *testing.T) {
 	if err != nil || len(found) > 0 {
 		t.Errorf("Recover = %v, %v", found, err)
 	}
-	stray.Wait() // the test hangs here if nobody kills it
+	_ = stray.Wait() // the test hangs here if nobody kills it
 }
 
 func TestTheAgentHasNoPowers(t *testing.T) {

@@ -48,7 +48,7 @@ func (s *Sandbox) Exec(ctx context.Context, cmd sandbox.Command) (exitCode int, 
 		// runsc ends when the command has; nothing kills the command if runsc
 		// is killed.
 		if !s.killInside(inside) {
-			run.Process.Kill()
+			_ = run.Process.Kill()
 		}
 	})
 	defer stop()

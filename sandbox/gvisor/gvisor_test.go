@@ -17,10 +17,17 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // open opens a driver whose router goes with the test.
-func open(t *testing.T, state string) *Driver {
+func open(t testing.TB, state string) *Driver {
+	t.Helper()
+	return openIn(t, state, network.Config{})
+}
+
+// openIn opens a driver whose router is as net says.
+func openIn(t testing.TB, state string, net network.Config) *Driver {
 	t.Helper()
 	path := need.GVisor(t)
-	router, err := network.Open(t.Context(), network.Config{Name: "gvisor-test", Dir: filepath.Join(state, "net")})
+	net.Name, net.Dir = "gvisor-test", filepath.Join(state, "net")
+	router, err := network.Open(t.Context(), net)
 	if err != nil {
 		t.Fatal(err)
 	}

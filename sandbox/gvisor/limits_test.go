@@ -34,7 +34,7 @@ type agents struct {
 	started []sandbox.ID
 }
 
-func newAgents(t *testing.T) *agents {
+func newAgents(t testing.TB) *agents {
 	t.Helper()
 	need.GVisor(t)
 	a := &agents{root: sandboxtest.NewRoot(t, sandboxtest.BuildAgent(t)), dir: sandboxtest.TempDir(t)}
@@ -47,7 +47,7 @@ func newAgents(t *testing.T) *agents {
 }
 
 // checkGone fails for what is left of the sandboxes that were started.
-func (a *agents) checkGone(t *testing.T) {
+func (a *agents) checkGone(t testing.TB) {
 	t.Helper()
 	for _, id := range a.started {
 		for _, dir := range a.groups.groupOf(string(id)).Dirs {
@@ -73,9 +73,18 @@ func (a *agents) spec(r isolde.Resources) sandbox.Spec {
 	}
 }
 
-func (a *agents) start(t *testing.T, r isolde.Resources) sandbox.Sandbox {
+func (a *agents) start(t testing.TB, r isolde.Resources) sandbox.Sandbox {
 	t.Helper()
-	s, err := a.Start(t.Context(), a.spec(r))
+	return a.startWith(t, func(spec *sandbox.Spec) { spec.Resources = r })
+}
+
+// startWith starts a sandbox whose spec is changed first, and waits until its
+// agent listens.
+func (a *agents) startWith(t testing.TB, change func(*sandbox.Spec)) sandbox.Sandbox {
+	t.Helper()
+	spec := a.spec(isolde.Resources{})
+	change(&spec)
+	s, err := a.Start(t.Context(), spec)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -186,7 +195,7 @@ func TestForkBombEndsOrIsThrottled(t *testing.T) {
 	s := a.start(t, isolde.Resources{MemoryBytes: 1 << 30, Processes: 128})
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
-	do(ctx, s, order.Order{Do: "spawn", Count: 2000}) // it fails one way or another
+	_, _ = do(ctx, s, order.Order{Do: "spawn", Count: 2000}) // it fails one way or another
 	stats, err := s.Stats(t.Context())
 	if err != nil || stats.Tasks > 128 {
 		t.Errorf("%d tasks, %v; want at most 128", stats.Tasks, err)

@@ -81,7 +81,7 @@ func ended(pidfd *os.File) (yes bool) {
 	if err != nil {
 		return true
 	}
-	raw.Control(func(fd uintptr) { yes = readable(fd) })
+	_ = raw.Control(func(fd uintptr) { yes = readable(fd) })
 	return yes
 }
 
@@ -140,7 +140,7 @@ func adopt() (release func(), err error) {
 		adopting.Lock()
 		defer adopting.Unlock()
 		if adopting.n--; adopting.n == 0 {
-			unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
+			_ = unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 0, 0, 0, 0)
 		}
 	}, nil
 }
@@ -153,8 +153,8 @@ func killAll(list func() ([]int, error), except int) error {
 	defer func() {
 		for pid, pidfd := range killed {
 			if pid != except {
-				pidfd.SetReadDeadline(time.Now().Add(patience))
-				await(pidfd)
+				_ = pidfd.SetReadDeadline(time.Now().Add(patience))
+				_ = await(pidfd)
 				reap(pid)
 			}
 			pidfd.Close()
@@ -176,7 +176,7 @@ func killAll(list func() ([]int, error), except int) error {
 				}
 				killed[pid] = os.NewFile(uintptr(fd), "pidfd")
 			}
-			signalTo(killed[pid], unix.SIGKILL)
+			_ = signalTo(killed[pid], unix.SIGKILL) // it may have ended
 		}
 	}
 }

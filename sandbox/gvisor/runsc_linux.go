@@ -123,7 +123,7 @@ func (r runsc) run(ctx context.Context, dir string, output *os.File, spec sandbo
 	if err := cmd.Start(); err != nil {
 		return isolde.Errorf(isolde.CodeUnsupported, "runsc cannot be executed: %w", err).WithHint("make bin/runsc builds it")
 	}
-	stop := context.AfterFunc(ctx, func() { cmd.Process.Kill() })
+	stop := context.AfterFunc(ctx, func() { _ = cmd.Process.Kill() })
 	defer stop()
 	err := cmd.Wait()
 	if ctx.Err() != nil {

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"net"
 	"net/netip"
 	"os"
@@ -65,7 +64,7 @@ func (s *Sandbox) end() {
 			code = reap(s.record.Process.PID)
 		}
 		switch {
-		case s.record.Group.ranOutOfMemory() && !s.killed.Load():
+		case code != 0 && s.record.Group.ranOutOfMemory() && !s.killed.Load():
 			s.exit = sandbox.Exit{Code: 137, Reason: sandbox.ExitedNoMemory}
 		case s.killed.Load() || code == 128+int(unix.SIGKILL):
 			s.exit = sandbox.Exit{Code: code, Reason: sandbox.ExitedKilled}
@@ -147,13 +146,13 @@ func (s *Sandbox) askToEnd(ctx context.Context, grace time.Duration) {
 	if err := signalTo(pidfd, unix.SIGTERM); err != nil {
 		return
 	}
-	stop := context.AfterFunc(ctx, func() { pidfd.SetReadDeadline(past) })
+	stop := context.AfterFunc(ctx, func() { _ = pidfd.SetReadDeadline(past) })
 	defer stop()
-	pidfd.SetReadDeadline(time.Now().Add(grace))
+	_ = pidfd.SetReadDeadline(time.Now().Add(grace))
 	if ctx.Err() != nil {
 		return
 	}
-	await(pidfd)
+	_ = await(pidfd) // or the grace is over
 }
 
 // takeAway kills what runs and removes everything the driver made.
@@ -170,21 +169,23 @@ func (s *Sandbox) takeAway() error {
 	// The watch may have ended with its driver, and a start that failed never
 	// had one.
 	if pidfd, err := s.record.Process.open(); err == nil {
-		pidfd.SetReadDeadline(time.Now().Add(patience))
-		await(pidfd)
+		_ = pidfd.SetReadDeadline(time.Now().Add(patience))
+		_ = await(pidfd)
 		pidfd.Close()
 	}
 	s.end()
-	if err := s.driver.router.Detach(context.Background(), string(s.record.ID)); err != nil && !errors.Is(err, net.ErrClosed) {
+	if err := s.driver.router.Detach(context.Background(), string(s.record.ID)); err != nil {
 		errs = append(errs, err)
 	}
 	if err := s.record.Group.remove(); err != nil {
 		errs = append(errs, err)
 	}
-	if err := os.RemoveAll(s.dir); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		errs = append(errs, err)
+	err := errors.Join(errs...)
+	if err == nil {
+		// The record goes last: a later server tries again.
+		err = os.RemoveAll(s.dir)
 	}
-	if err := errors.Join(errs...); err != nil {
+	if err != nil {
 		return fmt.Errorf("stop sandbox %s: %w", s.record.ID, err)
 	}
 	return nil
