@@ -2,14 +2,12 @@ package image
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -64,12 +62,14 @@ type build struct {
 // Build makes the image of src, from what it has where it can.
 func (s *Store) Build(ctx context.Context, src Source, progress func(Progress)) (Image, error) {
 	defer s.began()()
+	report := &reporter{to: progress}
+	defer report.end()
 	dir, err := filepath.Abs(src.Dir)
 	if err != nil {
 		return Image{}, fmt.Errorf("build image: %w", err)
 	}
 	src.Dir = dir
-	b := &build{Store: s, src: src, report: &reporter{to: progress}}
+	b := &build{Store: s, src: src, report: report}
 	lang, err := detect(&b.src)
 	if err != nil {
 		return Image{}, err
@@ -206,92 +206,6 @@ func (s *Store) flattenTo(ctx context.Context, out *os.File, layers []layer) err
 	return erofs.Write(out, root)
 }
 
-// keyed returns the layer that the inputs in key make, from the store or by
-// making it; cached says that this call made nothing. A layer is made once,
-// however many builds want it now. release, which may be nil, is called when
-// what make works on is needed no longer.
-func (b *build) keyed(ctx context.Context, kind, key string, release func(), make func(context.Context) (layer, error)) (l layer, cached bool, err error) {
-	if release == nil {
-		release = func() {}
-	}
-	name := filepath.Join(b.dir, "layers", kind+"-"+key+".json")
-	if l, ok := b.kept(name); ok {
-		release()
-		return l, true, nil
-	}
-	l, cached, err = b.flights.do(ctx, kind+"-"+key, func(ctx context.Context) (layer, error) {
-		defer release()
-		if l, ok := b.kept(name); ok {
-			return l, nil
-		}
-		l, err := make(ctx)
-		if err != nil {
-			return layer{}, err
-		}
-		return l, b.writeJSON(name, l)
-	})
-	if cached {
-		release()
-	}
-	return l, cached, err
-}
-
-// kept reads a layer's record, if all that it names is there.
-func (s *Store) kept(name string) (layer, bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	raw, err := os.ReadFile(name)
-	if err != nil {
-		return layer{}, false
-	}
-	var l layer
-	if json.Unmarshal(raw, &l) != nil {
-		return layer{}, false
-	}
-	info, err := os.Stat(s.blob(l.Digest))
-	if err != nil || info.Size() != l.Size {
-		return layer{}, false
-	}
-	if l.Folder != "" && !exists(filepath.Join(s.dir, l.Folder)) {
-		return layer{}, false
-	}
-	s.touch(name)
-	return l, true
-}
-
-// keepFolder gives a finished folder its place in the store. If another
-// process was faster, its folder stays.
-func (s *Store) keepFolder(tmp, kind, key string) (string, error) {
-	folder := filepath.Join(kind, key)
-	err := os.Rename(tmp, filepath.Join(s.dir, folder))
-	if err != nil && exists(filepath.Join(s.dir, folder)) {
-		return folder, os.RemoveAll(tmp)
-	}
-	return folder, err
-}
-
-// began notes a running build, for Collect; what it returns notes its end.
-func (s *Store) began() (ended func()) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.builds++
-	id := s.builds
-	s.running[id] = time.Now()
-	return func() {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		delete(s.running, id)
-	}
-}
-
-// touch marks a record as used now.
-func (s *Store) touch(name string) {
-	now := time.Now()
-	if err := os.Chtimes(name, now, now); err != nil {
-		s.log.Debug("cannot mark as used", "path", name, "error", err)
-	}
-}
-
 // commonEnv is the environment of every image. DOCKER_CONTAINER makes the
 // official SDKs listen on all addresses; see §3.6 of the service contract.
 func commonEnv() []string {
@@ -306,19 +220,25 @@ func commonEnv() []string {
 // binPath is the PATH of images whose own folders, if any, come first.
 const binPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
-// reporter hands progress on in order.
+// reporter hands progress on in order, and none after the build's end: work
+// that others wait for may outlive the build that began it.
 type reporter struct {
 	mu sync.Mutex
 	to func(Progress)
 }
 
 func (r *reporter) say(stage string, cached bool, message string, args ...any) {
-	if r.to == nil {
-		return
-	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.to(Progress{Stage: stage, Message: fmt.Sprintf(message, args...), Cached: cached})
+	if r.to != nil {
+		r.to(Progress{Stage: stage, Message: fmt.Sprintf(message, args...), Cached: cached})
+	}
+}
+
+func (r *reporter) end() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.to = nil
 }
 
 func shortDigest(digest string) string { return digest[:min(len(digest), len("sha256:")+12)] }

@@ -4,7 +4,9 @@ import (
 	"archive/zip"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -167,18 +169,19 @@ func wheel(t *testing.T, file string, requires ...string) {
 	for _, r := range requires {
 		metadata += "Requires-Dist: " + r + "\n"
 	}
-	for name, content := range map[string]string{
+	files := map[string]string{
 		"greeting/__init__.py":                    "WORD = 'hello'\ndef main():\n    import sys\n    print(WORD, *sys.argv[1:])\n",
 		"greeting-1.0.dist-info/METADATA":         metadata,
 		"greeting-1.0.dist-info/WHEEL":            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
 		"greeting-1.0.dist-info/entry_points.txt": "[console_scripts]\ngreet = greeting:main\n",
 		"greeting-1.0.dist-info/RECORD":           "",
-	} {
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		w, err := z.Create(name)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w.Write([]byte(content))
+		io.WriteString(w, files[name])
 	}
 	if err := z.Close(); err != nil {
 		t.Fatal(err)

@@ -202,7 +202,7 @@ func (b *build) runNPM(ctx context.Context, wanted *packages, work string) error
 		// Without a git, nothing is cloned and then "prepared".
 		args = append(args, "--ignore-scripts", "--git=false")
 	}
-	b.report.say("dependencies", false, "installing %d packages with npm %s", wanted.count, verb)
+	b.report.say("dependencies", false, "installing %s with npm %s", countPackages(wanted.count), verb)
 	_, err = b.runTool(ctx, tool{dir: work, args: args})
 	if failed, ok := errors.AsType[*toolError](err); ok {
 		return isolde.Errorf(isolde.CodeInvalid, "cannot install dependencies: %s", errorLines(failed.output)).

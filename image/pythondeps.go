@@ -120,7 +120,7 @@ func (b *build) runInstaller(ctx context.Context, info pythonInfo, wanted *requi
 			t.args = append(t.args, "--only-binary", ":all:")
 		}
 	}
-	b.report.say("dependencies", false, "installing %s with %s", wanted.describe(), with)
+	b.report.say("dependencies", false, "installing %s with %s", countPackages(wanted.count), with)
 	_, err := b.runTool(ctx, t)
 	if failed, ok := errors.AsType[*toolError](err); ok {
 		return b.explainInstall(ctx, info, wanted, failed)

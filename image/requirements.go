@@ -233,9 +233,10 @@ func (r *requirements) writeTo(dir string) error {
 	return nil
 }
 
-func (r *requirements) describe() string {
-	if r.count == 1 {
+// countPackages is "1 package" or "n packages".
+func countPackages(n int) string {
+	if n == 1 {
 		return "1 package"
 	}
-	return fmt.Sprintf("%d packages", r.count)
+	return fmt.Sprintf("%d packages", n)
 }

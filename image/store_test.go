@@ -345,3 +345,52 @@ func TestCollectSparesRunningBuilds(t *testing.T) {
 		t.Errorf("after the build: %v", err)
 	}
 }
+
+// TestProgressEndsWithTheBuild: a caller that left hears no more of work that
+// goes on for others.
+func TestProgressEndsWithTheBuild(t *testing.T) {
+	calls := filepath.Join(t.TempDir(), "calls")
+	gate := filepath.Join(t.TempDir(), "gate")
+	s := open(t, Config{Dir: shared, Path: stubUV(t, `echo call >> `+calls+`; while [ ! -e `+gate+` ]; do sleep 0.05; done`)})
+	src := Source{Dir: uvAgent(t)}
+	first, leave := context.WithCancel(t.Context())
+	var heard steps
+	left := make(chan error, 1)
+	go func() {
+		_, err := s.Build(first, src, heard.add)
+		left <- err
+	}()
+	waitFor(t, func() bool { return exists(calls) })
+	stayed := make(chan error, 1)
+	go func() {
+		_, err := s.Build(t.Context(), src, nil)
+		stayed <- err
+	}()
+	waitFor(t, func() bool { return s.waiting(folderDependencies) == 2 })
+	leave()
+	if err := <-left; !errors.Is(err, context.Canceled) {
+		t.Errorf("the first build: %v", err)
+	}
+	before := len(heard.all)
+	if err := os.WriteFile(gate, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := <-stayed; err != nil {
+		t.Errorf("the second build: %v", err)
+	}
+	if len(heard.all) != before {
+		t.Errorf("heard after its end: %v", heard.all[before:])
+	}
+}
+
+// waiting counts who waits for work of a kind.
+func (s *Store) waiting(kind string) (n int) {
+	s.flights.mu.Lock()
+	defer s.flights.mu.Unlock()
+	for key, f := range s.flights.flying {
+		if strings.HasPrefix(key, kind+"-") {
+			n += f.waiting
+		}
+	}
+	return n
+}
