@@ -17,6 +17,7 @@ import (
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/agentcore"
 	"github.com/isolde-run/isolde/catalog"
+	"github.com/isolde-run/isolde/console"
 	"github.com/isolde-run/isolde/gateway"
 	"github.com/isolde-run/isolde/image"
 	"github.com/isolde-run/isolde/operator"
@@ -223,6 +224,8 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 			Driver: driver.Name(), Isolation: driver.Capabilities().Isolation,
 		},
 	}).Register(mux)
+	mux.Handle("GET /{$}", console.Handler())
+	mux.Handle("GET /console/", console.Handler())
 	mux.Handle("GET /metrics", metrics.Handler())
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/json")
