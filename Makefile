@@ -27,10 +27,11 @@ run: build ## start a server, deploy and invoke examples/python-streaming; Ctrl-
 	@scripts/prerequisites python
 	@scripts/run
 
+# Packages run one by one: the tests of drivers look for what is left on the machine.
 .PHONY: test
 test: build ## run all tests, installing what they need
 	@scripts/prerequisites python node
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -p 1 -timeout 40m ./...
 	scripts/test-modules
 
 .PHONY: lint

@@ -75,7 +75,7 @@ func TestImportsGoDown(t *testing.T) {
 func TestPackagesAreDocumented(t *testing.T) {
 	for _, dir := range packageDirs(t) {
 		fset := token.NewFileSet()
-		documented, library := false, true
+		documented := false
 		entries, err := os.ReadDir(dir)
 		if err != nil {
 			t.Fatal(err)
@@ -91,7 +91,7 @@ func TestPackagesAreDocumented(t *testing.T) {
 				t.Fatal(err)
 			}
 			documented = documented || f.Doc.Text() != ""
-			library = f.Name.Name != "main"
+			library := f.Name.Name != "main"
 			if library {
 				for _, name := range undocumented(f) {
 					t.Errorf("%s: %s has no comment", fset.Position(name.Pos()), name.Name)
