@@ -22,13 +22,35 @@ func (a *app) agentCommand() *cobra.Command {
 	return c
 }
 
-// agentView is an agent in JSON answers. Versions are strings in the API.
+// agentView is an agent in JSON answers. Numbers of versions are strings in
+// them, as in the AgentCore API.
 type agentView struct {
 	operator.Agent
-	Latest string `json:"agentRuntimeVersion"`
+	Latest    string         `json:"agentRuntimeVersion"`
+	Versions  []versionView  `json:"versions"`
+	Endpoints []endpointView `json:"endpoints"`
 }
 
-func viewAgent(g operator.Agent) agentView { return agentView{g, g.Latest.String()} }
+type versionView struct {
+	isolde.Version
+	Number string `json:"agentRuntimeVersion"`
+}
+
+type endpointView struct {
+	isolde.Endpoint
+	Version string `json:"liveVersion"`
+}
+
+func viewAgent(g operator.Agent) agentView {
+	v := agentView{Agent: g, Latest: g.Latest.String(), Versions: []versionView{}, Endpoints: []endpointView{}}
+	for _, x := range g.Versions {
+		v.Versions = append(v.Versions, versionView{x, x.Number.String()})
+	}
+	for _, x := range g.Endpoints {
+		v.Endpoints = append(v.Endpoints, endpointView{x, x.Version.String()})
+	}
+	return v
+}
 
 func (a *app) agentListCommand() *cobra.Command {
 	c := &cobra.Command{

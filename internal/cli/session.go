@@ -22,7 +22,7 @@ func (a *app) sessionCommand() *cobra.Command {
 	return c
 }
 
-// sessionView is a session in JSON answers. Versions are strings in the API.
+// sessionView is a session in JSON answers, with the version as a string.
 type sessionView struct {
 	operator.Session
 	Version string `json:"agentRuntimeVersion"`
