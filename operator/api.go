@@ -70,7 +70,7 @@ type Agent struct {
 }
 
 // SessionList is what GET /isolde/v1/sessions answers. Query parameters:
-// agent (id or name), all=true for ended ones too.
+// agent (id or name), all=true for ended ones too (the newest 1,000).
 type SessionList struct {
 	Sessions []Session `json:"sessions"`
 }

@@ -155,9 +155,13 @@ func (h *Handler) deleteAgent(r *http.Request) (any, error) {
 	return struct{}{}, err
 }
 
-// list returns sessions, running ones first and as they are now; of the
-// agent runtime, or of all if id is empty.
-func (h *Handler) list(r *http.Request, id isolde.RuntimeID, ended bool) ([]isolde.Session, error) {
+// maxEnded bounds how many ended sessions a list shows, the newest ones.
+const maxEnded = 1000
+
+// list returns sessions, running ones first and as they are now, then the
+// newest that ended, at most that many; of the agent runtime, or of all if id
+// is empty.
+func (h *Handler) list(r *http.Request, id isolde.RuntimeID, ended int) ([]isolde.Session, error) {
 	running := h.Sessions.Sessions()
 	slices.Reverse(running) // newest first
 	seen := make(map[isolde.SessionKey]bool, len(running))
@@ -168,12 +172,13 @@ func (h *Handler) list(r *http.Request, id isolde.RuntimeID, ended bool) ([]isol
 			out = append(out, s)
 		}
 	}
-	if !ended {
+	if ended == 0 {
 		return out, nil
 	}
-	records, err := h.Store.Sessions(r.Context(), id, true, 0)
+	records, err := h.Store.Sessions(r.Context(), id, true, ended+len(seen))
 	for _, s := range records {
-		if !seen[s.Key()] {
+		if !seen[s.Key()] && ended > 0 {
+			ended--
 			out = append(out, s)
 		}
 	}
@@ -194,7 +199,11 @@ func (h *Handler) sessions(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	list, err := h.list(r, id, r.URL.Query().Get("all") == "true")
+	ended := 0
+	if r.URL.Query().Get("all") == "true" {
+		ended = maxEnded
+	}
+	list, err := h.list(r, id, ended)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +232,7 @@ func (h *Handler) find(r *http.Request) (isolde.Session, error) {
 	if err != nil {
 		return isolde.Session{}, err
 	}
-	list, err := h.list(r, id, true)
+	list, err := h.list(r, id, maxEnded)
 	if err != nil {
 		return isolde.Session{}, err
 	}

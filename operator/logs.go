@@ -2,6 +2,8 @@ package operator
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -13,11 +15,17 @@ import (
 	"github.com/isolde-run/isolde/session"
 )
 
-// defaultTail is how many lines of each session the log stream begins with.
-const defaultTail = 200
-
-// discoverEvery is how often a followed stream looks for new sessions.
-const discoverEvery = 250 * time.Millisecond
+const (
+	// defaultTail is how many lines of each session the log stream begins with.
+	defaultTail = 200
+	// maxEndedLogs is how many ended sessions, the newest, a log stream shows
+	// besides those that run.
+	maxEndedLogs = 50
+	// discoverEvery is how often a followed stream looks for new sessions.
+	discoverEvery = 250 * time.Millisecond
+	// pollEvery is how often a followed log is read.
+	pollEvery = 100 * time.Millisecond
+)
 
 // logs streams the output of agents, session by session in the order of
 // their start; with follow, of all of them as it comes, new sessions included.
@@ -39,9 +47,10 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request) {
 	}
 	st := &logStream{
 		h: h, out: newLineWriter(w), id: id, session: isolde.SessionID(q.Get("session")),
-		follow: q.Get("follow") == "true", seen: make(map[isolde.SessionKey]bool),
+		follow: q.Get("follow") == "true",
+		logs:   make(map[isolde.SessionKey]*logState),
 	}
-	found, err := st.discover(r, true)
+	found, err := st.discover(r)
 	if err == nil && len(found) == 0 && st.session != "" && !st.follow {
 		err = isolde.Errorf(isolde.CodeNotFound, "no session %q", st.session).WithHint("isolde session ls --all lists them")
 	}
@@ -49,14 +58,13 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
+	began := time.Now()
 	_ = st.out.rc.Flush() // so that a follower knows it is connected
-	for _, key := range found {
-		st.stream(r.Context(), key, tail)
-	}
+	defer st.wg.Wait()
+	st.stream(r.Context(), found, tail)
 	if !st.follow {
 		return
 	}
-	defer st.wg.Wait()
 	tick := time.NewTicker(discoverEvery)
 	defer tick.Stop()
 	for {
@@ -65,13 +73,11 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request) {
 			return
 		case <-tick.C:
 		}
-		fresh, err := st.discover(r, false)
-		if err != nil {
+		if found, err = st.discover(r); err != nil {
 			return
 		}
-		for _, key := range fresh {
-			st.stream(r.Context(), key, -1)
-		}
+		found = slices.DeleteFunc(found, func(s isolde.Session) bool { return s.State == isolde.SessionStopped && s.EndedAt.Before(began) })
+		st.stream(r.Context(), found, -1)
 	}
 }
 
@@ -81,59 +87,104 @@ type logStream struct {
 	id      isolde.RuntimeID // empty: all
 	session isolde.SessionID // empty: all
 	follow  bool
-	seen    map[isolde.SessionKey]bool
 	wg      sync.WaitGroup
 
-	mu  sync.Mutex
-	out *lineWriter
+	mu   sync.Mutex
+	out  *lineWriter
+	logs map[isolde.SessionKey]*logState
 }
 
-// discover returns the sessions not seen before, oldest first.
-func (st *logStream) discover(r *http.Request, ended bool) ([]isolde.SessionKey, error) {
-	list, err := st.h.list(r, st.id, ended)
+// logState is how far a session's log was sent.
+type logState struct {
+	reading bool  // a goroutine sends it
+	offset  int64 // where to go on when the session, ended and sent, starts anew
+}
+
+// discover returns the sessions to show, oldest first: those that run, and
+// the newest that ended.
+func (st *logStream) discover(r *http.Request) ([]isolde.Session, error) {
+	list, err := st.h.list(r, st.id, maxEndedLogs)
 	if err != nil {
 		return nil, err
 	}
-	var fresh []isolde.SessionKey
-	for _, s := range slices.Backward(list) {
+	list = slices.DeleteFunc(list, func(s isolde.Session) bool { return st.session != "" && s.ID != st.session })
+	slices.Reverse(list)
+	return list, nil
+}
+
+// stream sends what the sessions' logs hold that was not sent before: from
+// the last tail lines on of a log that is new here. Logs of running sessions
+// are followed beside the caller, if it follows.
+func (st *logStream) stream(ctx context.Context, sessions []isolde.Session, tail int) {
+	for _, s := range sessions {
 		key := s.Key()
-		if st.seen[key] || st.session != "" && key.Session != st.session {
+		st.mu.Lock()
+		state := st.logs[key]
+		known := state != nil
+		if !known {
+			state = &logState{}
+			st.logs[key] = state
+		}
+		skip := state.reading || known && s.State == isolde.SessionStopped
+		offset := state.offset
+		st.mu.Unlock()
+		if skip {
 			continue
 		}
-		fresh = append(fresh, key)
-	}
-	return fresh, nil
-}
-
-// stream sends a session's log from its last tail lines on; beside the
-// caller if it is followed, else to its end.
-func (st *logStream) stream(ctx context.Context, key isolde.SessionKey, tail int) {
-	log, err := st.h.Sessions.OpenLog(key)
-	if err != nil {
-		return // it has none yet; a follower comes back
-	}
-	st.seen[key] = true
-	if err := log.SeekTail(tail); err != nil {
-		log.Close()
-		return
-	}
-	if !st.follow {
-		st.copy(ctx, key, log)
-		return
-	}
-	st.wg.Go(func() { st.copy(ctx, key, log) })
-}
-
-func (st *logStream) copy(ctx context.Context, key isolde.SessionKey, log *session.LogReader) {
-	defer log.Close()
-	name, _, _ := strings.Cut(string(key.Runtime), "-")
-	for {
-		line, err := log.Next(ctx, st.follow)
-		if err != nil {
-			return
+		log, err := st.h.Sessions.OpenLog(key)
+		if err != nil { // it has none yet; a follower comes back
+			st.mu.Lock()
+			delete(st.logs, key)
+			st.mu.Unlock()
+			continue
+		}
+		if known {
+			log.SeekTo(offset)
+		} else if err := log.SeekTail(tail); err != nil {
+			log.Close()
+			continue
+		}
+		if !st.follow {
+			st.send(ctx, key, log)
+			continue
 		}
 		st.mu.Lock()
-		st.out.write(LogLine{Agent: name, Session: key.Session, Line: line})
+		state.reading = true
 		st.mu.Unlock()
+		st.wg.Go(func() { st.send(ctx, key, log) })
+	}
+}
+
+// send sends a log to its end, or, if it is followed, until its session has
+// ended.
+func (st *logStream) send(ctx context.Context, key isolde.SessionKey, log *session.LogReader) {
+	defer log.Close()
+	name, _, _ := strings.Cut(string(key.Runtime), "-")
+	for ctx.Err() == nil {
+		// Asked before the log is read: what an ended session wrote is all there.
+		_, err := st.h.Sessions.Session(key)
+		running := st.follow && err == nil
+		for {
+			line, err := log.Next(!running)
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				return
+			}
+			st.mu.Lock()
+			st.out.write(LogLine{Agent: name, Session: key.Session, Line: line})
+			st.mu.Unlock()
+		}
+		if !running {
+			st.mu.Lock()
+			*st.logs[key] = logState{offset: log.Offset()}
+			st.mu.Unlock()
+			return
+		}
+		select {
+		case <-ctx.Done():
+		case <-time.After(pollEvery):
+		}
 	}
 }

@@ -24,8 +24,9 @@ func (l *Lease) Session() isolde.Session { return l.s.snapshot() }
 
 // Failed turns an error of talking to the agent into the one the caller gets,
 // and records it for the agent's owner. If the agent has just exited or the
-// session is being stopped, it says so.
-func (l *Lease) Failed(ctx context.Context, request string, err error) error {
+// session is being stopped, it says so; else that the agent did what: "closed
+// the connection without an answer".
+func (l *Lease) Failed(ctx context.Context, request, what string, err error) error {
 	s := l.s
 	if ctx.Err() != nil && !isClosed(s.ending) {
 		return context.Cause(ctx)
@@ -42,7 +43,7 @@ func (l *Lease) Failed(ctx context.Context, request string, err error) error {
 	if isClosed(s.ending) {
 		out = isolde.AsError(s.cutOff())
 	} else {
-		out = isolde.Errorf(isolde.CodeAgent, "the agent closed the connection without an answer").
+		out = isolde.Errorf(isolde.CodeAgent, "the agent %s", what).
 			WithHint("isolde logs shows its output")
 	}
 	s.agentError(isolde.AgentError{Time: time.Now(), Request: request, Message: out.Message + ": " + err.Error()})

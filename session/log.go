@@ -2,7 +2,6 @@ package session
 
 import (
 	"bytes"
-	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -11,7 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/isolde-run/isolde"
 )
@@ -125,7 +123,7 @@ func (l *Log) trim() {
 	l.trimmed = size - keepLog
 }
 
-// LogReader reads a log by lines and may wait for more.
+// LogReader reads a log by lines.
 type LogReader struct {
 	f    *os.File
 	at   int64
@@ -141,8 +139,11 @@ func (r *LogReader) SeekTail(n int) error {
 	if err != nil {
 		return err
 	}
-	r.rest, r.at = nil, 0
-	if n < 0 {
+	r.rest, r.at = nil, size
+	switch {
+	case n == 0:
+		return nil
+	case n < 0:
 		r.at = firstData(r.f)
 		return nil
 	}
@@ -151,29 +152,36 @@ func (r *LogReader) SeekTail(n int) error {
 	for end := size; end > 0; {
 		start := max(0, end-block)
 		k, err := r.f.ReadAt(buf[:end-start], start)
-		if err != nil && err != io.EOF {
+		if err != nil && !errors.Is(err, io.EOF) {
 			return err
 		}
 		for i := k - 1; i >= 0; i-- {
 			if buf[i] != '\n' || start+int64(i) == size-1 {
 				continue
 			}
-			if n--; n <= 0 {
+			if n--; n == 0 {
 				r.at = start + int64(i) + 1
 				return nil
 			}
 		}
 		end = start
 	}
+	r.at = firstData(r.f)
 	return nil
 }
+
+// SeekTo moves to an offset that [LogReader.Offset] returned.
+func (r *LogReader) SeekTo(offset int64) { r.at, r.rest = offset, nil }
+
+// Offset is where the next line begins.
+func (r *LogReader) Offset() int64 { return r.at - int64(len(r.rest)) }
 
 // maxLine bounds a line of a log; a longer one is cut into several.
 const maxLine = 64 << 10
 
-// Next returns the next line without its newline. At the end of the log it
-// returns io.EOF, or waits for more if follow is set; then ctx ends the wait.
-func (r *LogReader) Next(ctx context.Context, follow bool) (string, error) {
+// Next returns the next line without its newline, or io.EOF. A last line
+// without a newline is held back, as more of it may come, unless final is set.
+func (r *LogReader) Next(final bool) (string, error) {
 	buf := make([]byte, 32<<10)
 	for {
 		if line, rest, ok := bytes.Cut(r.rest, []byte{'\n'}); ok || len(line) >= maxLine {
@@ -196,18 +204,11 @@ func (r *LogReader) Next(ctx context.Context, follow bool) (string, error) {
 			r.at, r.rest = 0, nil // begun anew
 			continue
 		}
-		if !follow {
-			if len(r.rest) > 0 {
-				line := string(r.rest)
-				r.rest = nil
-				return line, nil
-			}
-			return "", io.EOF
+		if final && len(r.rest) > 0 {
+			line := string(r.rest)
+			r.rest = nil
+			return line, nil
 		}
-		select {
-		case <-ctx.Done():
-			return "", context.Cause(ctx)
-		case <-time.After(100 * time.Millisecond):
-		}
+		return "", io.EOF
 	}
 }

@@ -118,7 +118,7 @@ func roundTrip(ctx context.Context, l *Lease, body string) (string, error) {
 	}
 	resp, err := l.RoundTrip(req)
 	if err != nil {
-		return "", l.Failed(ctx, "request", err)
+		return "", l.Failed(ctx, "request", "broke off", err)
 	}
 	defer resp.Body.Close()
 	out, err := io.ReadAll(resp.Body)
