@@ -11,7 +11,7 @@ import (
 // exception in the X-Amzn-ErrorType header, the message as JSON.
 func writeError(w http.ResponseWriter, err error) {
 	e := isolde.AsError(err)
-	body := errorBody{Message: e.Error()}
+	body := errorBody{Message: e.Error(), Hint: e.Hint}
 	if e.Code.Exception() == "ValidationException" {
 		body.Reason = "FieldValidationFailed"
 	}
@@ -23,7 +23,8 @@ func writeError(w http.ResponseWriter, err error) {
 }
 
 type errorBody struct {
-	Message string `json:"message"`
+	Message string `json:"message"` // with the hint, since SDKs show nothing else
+	Hint    string `json:"hint,omitempty"`
 	Reason  string `json:"reason,omitempty"` // required in a ValidationException
 }
 

@@ -128,7 +128,7 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 	}
 	resp, err := c.lease.RoundTrip(req)
 	if err != nil {
-		return nil, c.failed(err)
+		return nil, c.failed("closed the connection without an answer", err)
 	}
 	if resp.StatusCode >= 400 {
 		return nil, c.refused(resp)
@@ -143,8 +143,9 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 	}, nil
 }
 
-// failed says why the agent gave no answer.
-func (c *call) failed(err error) error {
+// failed says why there is no answer, or no whole one; what is what the agent
+// did if nothing else explains it.
+func (c *call) failed(what string, err error) error {
 	if c.body != nil && c.body.exceeded() {
 		return isolde.Errorf(isolde.CodeInvalid, "the payload has more than %d bytes, the most allowed", isolde.MaxPayload)
 	}
@@ -154,7 +155,7 @@ func (c *call) failed(err error) error {
 			return isolde.Errorf(isolde.CodeAgent, "the agent gave %w", limit)
 		}
 	}
-	return c.lease.Failed(c.ctx, c.inv.RequestID, err)
+	return c.lease.Failed(c.ctx, c.inv.RequestID, what, err)
 }
 
 // refused keeps an agent's error answer for its owner; the caller gets what
@@ -192,7 +193,7 @@ func (b *Body) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	if err != nil && err != io.EOF {
 		if b.err == nil {
-			b.err = b.call.failed(err)
+			b.err = b.call.failed("broke off its answer", err)
 			b.call.gateway.Logger.Warn("answer broken off", "session", b.call.inv.Session, "request", b.call.inv.RequestID, "err", b.err, "cause", err)
 		}
 		err = b.err

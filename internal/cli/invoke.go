@@ -260,13 +260,13 @@ func (in invocation) logsCommand() string {
 // apiError reads an error of the API. What the agent itself did wrong, which
 // the API does not tell, comes from the operator API.
 func (a *app) apiError(ctx context.Context, c *operator.Client, in invocation, resp *http.Response) error {
-	var body struct{ Message string }
+	var body struct{ Message, Hint string }
 	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if json.Unmarshal(data, &body) != nil || body.Message == "" {
 		body.Message = "the server answered " + resp.Status
 	}
 	exception, _, _ := strings.Cut(resp.Header.Get(headerErrorType), ":")
-	e := isolde.Errorf(codeOfException(exception, resp.StatusCode), "%s", body.Message)
+	e := isolde.Errorf(codeOfException(exception, resp.StatusCode), "%s", strings.TrimSuffix(body.Message, " ("+body.Hint+")")).WithHint("%s", body.Hint)
 	if e.Code != isolde.CodeAgent {
 		return e
 	}
