@@ -217,3 +217,44 @@ func (b *bed) await(check func() error) {
 	}
 	b.t.Fatal(err)
 }
+
+func TestLogsAreFollowed(t *testing.T) {
+	b := newBed(t, "process")
+	arn := b.deploy("agents/echo")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	lines := make(chan string, 100)
+	ended := make(chan struct{})
+	go func() {
+		defer close(ended)
+		for l, err := range b.client.Logs(ctx, operator.LogOptions{Agent: "echo", Follow: true}) {
+			if err != nil {
+				return
+			}
+			lines <- l.Line
+		}
+	}()
+	expect := func(want string) {
+		t.Helper()
+		for {
+			select {
+			case line := <-lines:
+				if strings.Contains(line, want) {
+					return
+				}
+			case <-time.After(time.Minute):
+				t.Fatalf("no line %q", want)
+			}
+		}
+	}
+	b.echo(arn, sessionNumber(1), `{"log":"one"}`)
+	expect("one")
+	b.echo(arn, sessionNumber(2), `{"log":"two"}`) // a session that is new
+	expect("two")
+	b.mustIsolde("session", "stop", string(sessionNumber(1)))
+	expect("session ended: it was stopped")
+	b.echo(arn, sessionNumber(1), `{"log":"three"}`) // and one that starts anew
+	expect("three")
+	cancel()
+	<-ended
+}
