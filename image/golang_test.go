@@ -79,7 +79,7 @@ func TestGoImage(t *testing.T) {
 	fsys := root(t, img)
 	var got strings.Builder
 	got.WriteString("\n")
-	fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
+	_ = fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -50,7 +50,7 @@ func write(t *testing.T, files map[string]string) string {
 			t.Fatal(err)
 		}
 		if strings.HasSuffix(name, "/") {
-			os.Mkdir(file, 0o755)
+			_ = os.Mkdir(file, 0o755)
 			continue
 		}
 		if err := os.WriteFile(file, []byte(content), mode); err != nil {
@@ -181,7 +181,7 @@ func wheel(t *testing.T, file string, requires ...string) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		io.WriteString(w, files[name])
+		_, _ = io.WriteString(w, files[name])
 	}
 	if err := z.Close(); err != nil {
 		t.Fatal(err)

@@ -40,11 +40,15 @@ func TestNodeImage(t *testing.T) {
 	}{
 		"module": {
 			map[string]string{"package.json": manifest, "a.mjs": `import { word } from "greeting"; console.log(word, process.argv[2])`},
-			[]string{"a.mjs", "x"}, []string{"/app/a.mjs", "x"}, "hello x\n",
+			[]string{"a.mjs", "x"},
+			[]string{"/app/a.mjs", "x"},
+			"hello x\n",
 		},
 		"commonjs": {
 			map[string]string{"a.js": `const { basename } = require("path"); console.log(basename(__filename))`},
-			[]string{"a.js"}, []string{"/app/a.js"}, "a.js\n",
+			[]string{"a.js"},
+			[]string{"/app/a.js"},
+			"a.js\n",
 		},
 		"typescript": {
 			map[string]string{
@@ -53,11 +57,15 @@ func TestNodeImage(t *testing.T) {
 				"src/say.ts":    "export const say = (w: string): string => w + \" typed\";\n",
 				"tsconfig.json": `{"compilerOptions": {"strict": true}}`,
 			},
-			[]string{"src/agent.ts"}, []string{"/app/src/agent.isolde.mjs"}, "hello typed\n",
+			[]string{"src/agent.ts"},
+			[]string{"/app/src/agent.isolde.mjs"},
+			"hello typed\n",
 		},
 		"options": {
 			map[string]string{"a.js": `console.log(process.execArgv.length)`},
-			[]string{"node", "--no-warnings", "a.js"}, []string{"--no-warnings", "/app/a.js"}, "2\n",
+			[]string{"node", "--no-warnings", "a.js"},
+			[]string{"--no-warnings", "/app/a.js"},
+			"2\n",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -29,7 +29,7 @@ func TestPackAndUnpack(t *testing.T) {
 	if err := Pack(&first, dir); err != nil {
 		t.Fatal(err)
 	}
-	os.Chtimes(filepath.Join(dir, "agent.py"), epoch, epoch)
+	_ = os.Chtimes(filepath.Join(dir, "agent.py"), epoch, epoch)
 	if err := Pack(&second, dir); err != nil {
 		t.Fatal(err)
 	}
@@ -81,7 +81,7 @@ func archive(t testing.TB, entries ...tar.Header) []byte {
 		if err := w.WriteHeader(&h); err != nil {
 			t.Fatal(err)
 		}
-		io.WriteString(w, content)
+		_, _ = io.WriteString(w, content)
 	}
 	if err := w.Close(); err != nil {
 		t.Fatal(err)
@@ -143,7 +143,7 @@ func TestUnpackBoundsEntries(t *testing.T) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
 	for range maxEntries + 1 {
-		w.WriteHeader(&tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755})
+		_ = w.WriteHeader(&tar.Header{Name: "d/", Typeflag: tar.TypeDir, Mode: 0o755})
 	}
 	w.Close()
 	refused(t, Unpack(&b, t.TempDir(), 1000), isolde.CodeInvalid, "more than 200000 entries")

@@ -2,6 +2,7 @@ package image
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -219,9 +220,7 @@ func TestPythonErrors(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			files := map[string]string{"agent.py": ""}
-			for k, v := range c.files {
-				files[k] = v
-			}
+			maps.Copy(files, c.files)
 			_, err := s.Build(t.Context(), Source{Dir: write(t, files)}, nil)
 			refused(t, err, isolde.CodeInvalid, c.want)
 		})

@@ -66,7 +66,7 @@ func (u *unpacker) entry(in io.Reader, header *tar.Header) error {
 	if err != nil || name == "." {
 		return err
 	}
-	if kind, ok := u.seen[name]; ok && !(kind == fs.ModeDir && header.Typeflag == tar.TypeDir) {
+	if kind, ok := u.seen[name]; ok && (kind != fs.ModeDir || header.Typeflag != tar.TypeDir) {
 		return refuse(name, "is there twice")
 	}
 	if err := u.parents(name); err != nil {

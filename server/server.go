@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -194,8 +195,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	if err != nil {
 		return nil, err
 	}
-	var metrics *telemetry.Metrics
-	metrics = telemetry.New(func() map[isolde.SessionState]int { return s.sessions.Count() })
+	var metrics *telemetry.Metrics = telemetry.New(func() map[isolde.SessionState]int { return s.sessions.Count() })
 	s.sessions, err = session.Open(ctx, session.Config{
 		Driver: driver, Store: store, LogDir: dir("logs"), Logger: cfg.Logger, Metrics: metrics, InitTimeout: cfg.InitTimeout,
 	})
@@ -277,8 +277,8 @@ func (s *Server) onClose(f func() error) { s.closers = append(s.closers, f) }
 
 func (s *Server) closeAll() error {
 	var errs []error
-	for i := len(s.closers) - 1; i >= 0; i-- {
-		errs = append(errs, s.closers[i]())
+	for _, v := range slices.Backward(s.closers) {
+		errs = append(errs, v())
 	}
 	s.closers = nil
 	return errors.Join(errs...)

@@ -139,5 +139,5 @@ func TestOwnLines(t *testing.T) {
 	if got := l.tail(2, 100); got != "ent\nisolde: session ended" {
 		t.Errorf("tail = %q", got)
 	}
-	(&Log{path: filepath.Join(t.TempDir(), "none")}).Append(fmt.Sprint("goes nowhere"))
+	(&Log{path: filepath.Join(t.TempDir(), "none")}).Append("goes nowhere")
 }

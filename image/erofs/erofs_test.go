@@ -93,7 +93,7 @@ func want(root *erofs.File) map[string]string {
 			content = f.Target
 		case 0:
 			b := make([]byte, f.Size)
-			f.Source.ReadAt(b, f.Offset)
+			_, _ = f.Source.ReadAt(b, f.Offset)
 			content = string(b)
 		}
 		m[name] = fmt.Sprintf("%s %s", f.Mode, content)
