@@ -137,7 +137,7 @@ func TestRebuild(t *testing.T) {
 		{"code", func() { change("tools/more.py", "N = 8\n") }, 0, true},
 		{"back", func() { change("tools/more.py", "N = 7\n") }, 0, true},
 		{"dependencies", func() { change("requirements.txt", "./wheels/greeting-1.0-py3-none-any.whl\n\n") }, 1, true},
-		{"ignored", func() { os.Mkdir(filepath.Join(dir, ".git"), 0o755); change(".git/x", "") }, 0, false},
+		{"ignored", func() { _ = os.Mkdir(filepath.Join(dir, ".git"), 0o755); change(".git/x", "") }, 0, false},
 	} {
 		c.change()
 		var st steps

@@ -172,7 +172,7 @@ func (u *unpacker) links() error {
 			continue
 		}
 		for _, made := range u.todo {
-			u.root.Remove(path.Clean(made.Name))
+			_ = u.root.Remove(path.Clean(made.Name)) // the folder goes as a whole
 		}
 		return leadsOut(name, header.Linkname)
 	}

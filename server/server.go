@@ -259,8 +259,7 @@ func (s *Server) Close() error {
 	if err := s.http.Shutdown(short); err != nil { // followed logs do not end by themselves
 		s.http.Close()
 	}
-	<-s.served
-	return s.closeAll()
+	return errors.Join(<-s.served, s.closeAll())
 }
 
 func (s *Server) endSessions() error {

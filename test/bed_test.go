@@ -156,8 +156,8 @@ func (b *bed) start() {
 	case <-time.After(time.Minute):
 	}
 	if b.url == "" {
-		b.server.Process.Kill()
-		b.server.Wait()
+		_ = b.server.Process.Kill()
+		_ = b.server.Wait()
 		b.t.Fatalf("server did not start:\n%s", b.log)
 	}
 	b.client = &operator.Client{URL: b.url, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
