@@ -150,14 +150,15 @@ func requireEntry(src *Source, files []string, matches func(string) bool, usual 
 
 func missingEntry(src *Source, name string, files []string) error {
 	sameKind := func(f string) bool { return path.Ext(f) == path.Ext(name) }
-	return isolde.Errorf(isolde.CodeInvalid, "entry point %s: there is no such file in %s", name, src.Dir).
+	return isolde.Errorf(isolde.CodeInvalid, "entry point %s: there is no such file in the folder", name).
 		WithHint("set entrypoint in isolde.yaml to a file that exists%s", candidates(src, name, files, sameKind))
 }
 
 // candidates lists what the caller may have meant, nearest first.
 func candidates(src *Source, name string, files []string, matches func(string) bool) string {
 	var found []string
-	walkSource(src.Dir, func(e sourceEntry) error {
+	// A folder that cannot be read has no candidates.
+	_ = walkSource(src.Dir, func(e sourceEntry) error {
 		if e.mode.IsRegular() && matches(e.name) && strings.Count(e.name, "/") < 3 {
 			found = append(found, e.name)
 		}

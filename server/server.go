@@ -195,7 +195,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	if err != nil {
 		return nil, err
 	}
-	var metrics *telemetry.Metrics = telemetry.New(func() map[isolde.SessionState]int { return s.sessions.Count() })
+	metrics := telemetry.New(func() map[isolde.SessionState]int { return s.sessions.Count() })
 	s.sessions, err = session.Open(ctx, session.Config{
 		Driver: driver, Store: store, LogDir: dir("logs"), Logger: cfg.Logger, Metrics: metrics, InitTimeout: cfg.InitTimeout,
 	})
