@@ -26,7 +26,7 @@ type command struct {
 // newCommand checks the entry point.
 func newCommand(src *Source, files []string) (*command, error) {
 	if len(src.Entrypoint) == 0 {
-		return nil, isolde.Errorf(isolde.CodeInvalid, "no entry point is set for the agent in %s", src.Dir).
+		return nil, isolde.Errorf(isolde.CodeInvalid, "no entry point is set for the agent").
 			WithHint("set entrypoint in isolde.yaml to the executable that starts the agent; the folder holds %s", list(files, 6))
 	}
 	name, err := inSource(src.Entrypoint[0])

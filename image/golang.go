@@ -66,7 +66,7 @@ func goSource(name string) bool {
 func (b *build) compileGo(ctx context.Context, to string) error {
 	goTool, err := b.lookPath("go")
 	if err != nil {
-		return isolde.Errorf(isolde.CodeUnsupported, "the agent in %s is written in Go, and there is no go command here", b.src.Dir).
+		return isolde.Errorf(isolde.CodeUnsupported, "the agent is written in Go, and there is no go command on the server").
 			WithHint("install it from https://go.dev/dl/ or with: apt-get install golang-go").WithCause(err)
 	}
 	pkg, err := b.goPackage()
