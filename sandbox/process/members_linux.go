@@ -72,11 +72,13 @@ func (s *instance) marked() []int {
 }
 
 // inSession says whether a process is in the session that the agent leads, or
-// led: a session's number is not given again while it has members, but the
-// agent's may be another process's by now.
+// led while this server knew it: a session's number is not given again while
+// it has members, but the agent's may be another process's by now. An agent
+// that only a record tells of says nothing: its number may be that of a daemon
+// started since, whose session lost its leader, too.
 func (s *instance) inSession(pid int, fields []string) bool {
 	agent := s.record.Agent
-	if agent.PID == 0 || fields[statSession] != strconv.Itoa(agent.PID) {
+	if s.agent == nil || fields[statSession] != strconv.Itoa(agent.PID) {
 		return false
 	}
 	start, err := startTime(agent.PID)

@@ -33,6 +33,7 @@ func (d *Driver) Recover(ctx context.Context) ([]sandbox.Sandbox, error) {
 		} else {
 			d.log.Info("removing a dead sandbox", "sandbox", e.Name(), "reason", err)
 			err = s.takeAway(sandbox.ID(e.Name()))
+			s.letGo()
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("recover sandbox %s: %w", e.Name(), err))
@@ -52,13 +53,6 @@ func (s *instance) find() (err error) {
 	if r.Boot != bootID() {
 		return errors.New("the machine was started anew")
 	}
-	if s.driver.cfg.Router != nil {
-		link, ok := s.driver.cfg.Router.Find(string(r.ID))
-		if !ok {
-			return errors.New("its network is gone")
-		}
-		s.link = link
-	}
 	if r.Init.PID != 0 {
 		if s.init, err = openHandle(r.Init); err != nil {
 			return fmt.Errorf("its first process: %w", err)
@@ -66,6 +60,13 @@ func (s *instance) find() (err error) {
 	}
 	if s.agent, err = openHandle(r.Agent); err != nil {
 		return fmt.Errorf("its agent: %w", err)
+	}
+	if s.driver.cfg.Router != nil {
+		link, ok := s.driver.cfg.Router.Find(string(r.ID))
+		if !ok {
+			return errors.New("its network is gone")
+		}
+		s.link = link
 	}
 	return nil
 }
