@@ -91,7 +91,7 @@ func TestMissingTools(t *testing.T) {
 	}{
 		"python": {map[string]string{"agent.py": ""}, "there is no python3 here"},
 		"node":   {map[string]string{"agent.js": ""}, "there is no node here"},
-		"go":     {map[string]string{"main.go": "package main"}, "there is no go command here"},
+		"go":     {map[string]string{"main.go": "package main"}, "there is no go command on the server"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := s.Build(t.Context(), Source{Dir: write(t, c.files)}, nil)
