@@ -73,7 +73,9 @@ func newHierarchy(root, own string, unified bool) (hierarchy, error) {
 		case !unified && controllers != "":
 			for c := range strings.SplitSeq(controllers, ",") {
 				c = strings.TrimPrefix(c, "name=")
-				if dir := filepath.Join(root, c, path); isDir(dir) {
+				// Controllers that are mounted together are links to one
+				// folder: cpu and cpuacct are cpu,cpuacct.
+				if dir, err := filepath.EvalSymlinks(filepath.Join(root, c, path)); err == nil && isDir(dir) {
 					h.parents[c] = dir
 				}
 			}
@@ -140,9 +142,13 @@ func (g group) create(l limits) (err error) {
 			err = errors.Join(err, g.remove())
 		}
 	}()
+	made := map[string]bool{}
 	for c, dir := range g.Dirs {
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return fmt.Errorf("make control group: %w", err)
+		if !made[dir] {
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				return fmt.Errorf("make control group: %w", err)
+			}
+			made[dir] = true
 		}
 		if c == "cpuset" {
 			// A new group of this controller has no CPUs and no memory nodes.

@@ -3,6 +3,8 @@
 package gvisor
 
 import (
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"testing"
@@ -91,6 +93,35 @@ func TestLegacyHierarchyNeedsItsControllers(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, h.groupOf("s1").Dirs); diff != "" {
 		t.Errorf("folders (-want +got)\n%s", diff)
+	}
+}
+
+// TestControllersMountedTogether plays what systemd does with version 1.
+func TestControllersMountedTogether(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"memory", "pids", "cpu,cpuacct"} {
+		put(t, filepath.Join(root, dir, "system.slice/cgroup.procs"), "")
+	}
+	for _, link := range []string{"cpu", "cpuacct"} {
+		if err := os.Symlink("cpu,cpuacct", filepath.Join(root, link)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	own := "3:memory:/system.slice\n2:cpu,cpuacct:/system.slice\n1:pids:/system.slice\n"
+	h, err := newHierarchy(root, own, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := h.groupOf("s1")
+	// A plain folder has no files to set limits in: that, and not a folder
+	// that is there already, must be what stops it.
+	if err := g.create(limits{cpus: 1, memory: 1 << 30, tasks: 10}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("create: %v, want that there are no files for limits", err)
+	}
+	for c, dir := range g.Dirs {
+		if isDir(dir) {
+			t.Errorf("folder of %s is left: %s", c, dir)
+		}
 	}
 }
 
