@@ -58,11 +58,20 @@ func (i identity) open() (*os.File, error) {
 		return nil, err
 	}
 	f := os.NewFile(uintptr(fd), "pidfd")
-	if now, err := identify(i.PID); err != nil || now != i {
+	if !i.exists() {
 		f.Close()
 		return nil, unix.ESRCH
 	}
 	return f, nil
+}
+
+// exists says whether the process has not been reaped.
+func (i identity) exists() bool {
+	if i.PID <= 0 {
+		return false
+	}
+	now, err := identify(i.PID)
+	return err == nil && now == i
 }
 
 // alive says whether the process exists and has not ended.

@@ -60,7 +60,9 @@ func (s *Sandbox) Exit() sandbox.Exit {
 func (s *Sandbox) end() {
 	s.ending.Do(func() {
 		code := -1
-		if s.record.Process.PID > 0 {
+		// One that is not reaped keeps its number; any other may be that of
+		// another child by now.
+		if s.record.Process.exists() {
 			code = reap(s.record.Process.PID)
 		}
 		switch {
