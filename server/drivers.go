@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"os"
 	"path/filepath"
 
@@ -28,22 +29,36 @@ func (s *Server) openDriver(ctx context.Context) (sandbox.Driver, error) {
 			return nil, err
 		}
 	}
-	state := filepath.Join(s.cfg.DataDir, "sandboxes", name)
-	if err := os.MkdirAll(state, 0o700); err != nil {
-		return nil, err
+	if name != gvisor.Name && name != process.Name {
+		return nil, isolde.Errorf(isolde.CodeInvalid, "no driver %q", name).WithHint("there are: gvisor, process; isolde doctor tells which can run here")
 	}
-	router, err := s.openRouter(ctx, name == "gvisor")
+	instance, run, err := s.instance()
 	if err != nil {
 		return nil, err
 	}
+	router, err := s.openRouter(ctx, instance, run, name == gvisor.Name)
+	if err != nil {
+		return nil, err
+	}
+	// runsc keeps a socket in its state, whose path must be short whatever the
+	// data directory's is; and like its sandboxes it means nothing after a reboot.
+	state := filepath.Join(run, name)
+	if name != gvisor.Name { // the others keep copies of code there, which want a disk
+		state = filepath.Join(s.cfg.DataDir, "sandboxes", name)
+	}
+	if err := os.MkdirAll(state, 0o700); err != nil {
+		return nil, fmt.Errorf("create state folder: %w", err)
+	}
+	s.onClose(func() error {
+		_ = os.Remove(state) // stays if a sandbox does
+		return nil
+	})
 	var driver sandbox.Driver
 	switch name {
-	case "gvisor":
+	case gvisor.Name:
 		driver, err = gvisor.Open(ctx, gvisor.Config{StateDir: state, Runsc: s.cfg.Runsc, Router: router, Logger: s.cfg.Logger})
-	case "process":
+	case process.Name:
 		driver, err = process.Open(ctx, process.Config{StateDir: state, Router: router, Logger: s.cfg.Logger})
-	default:
-		return nil, isolde.Errorf(isolde.CodeInvalid, "no driver %q", name).WithHint("there are: gvisor, process; isolde doctor tells which can run here")
 	}
 	if err != nil {
 		return nil, err
@@ -68,22 +83,28 @@ func (s *Server) chooseDriver(ctx context.Context) (string, error) {
 	return "", why
 }
 
+// instance names this server among those of the machine, by its data
+// directory, and the folder for what it keeps until a reboot.
+func (s *Server) instance() (name, run string, err error) {
+	abs, err := filepath.Abs(s.cfg.DataDir)
+	if err != nil {
+		return "", "", fmt.Errorf("find data directory: %w", err)
+	}
+	sum := sha256.Sum256([]byte(abs))
+	name = hex.EncodeToString(sum[:3])
+	return name, filepath.Join("/run/isolde", name), nil
+}
+
 // openRouter opens the server's network for sandboxes. A driver that can do
 // without gets none where the machine allows none.
-func (s *Server) openRouter(ctx context.Context, need bool) (*network.Router, error) {
+func (s *Server) openRouter(ctx context.Context, name, run string, need bool) (*network.Router, error) {
 	if err := network.Probe(); err != nil {
 		if need {
 			return nil, err
 		}
 		return nil, nil
 	}
-	abs, err := filepath.Abs(s.cfg.DataDir)
-	if err != nil {
-		return nil, err
-	}
-	sum := sha256.Sum256([]byte(abs))
-	name := hex.EncodeToString(sum[:3])
-	router, err := network.Open(ctx, network.Config{Name: name, Dir: filepath.Join("/run/isolde", name), Logger: s.cfg.Logger})
+	router, err := network.Open(ctx, network.Config{Name: name, Dir: run, Logger: s.cfg.Logger})
 	if err != nil {
 		return nil, err
 	}
