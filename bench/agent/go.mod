@@ -1,0 +1,3 @@
+module example.com/bench-agent
+
+go 1.24

@@ -1,0 +1,136 @@
+//go:build linux
+
+package bench
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"net/url"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/internal/need"
+	"github.com/isolde-run/isolde/operator"
+	"github.com/isolde-run/isolde/sandbox"
+	"github.com/isolde-run/isolde/sandbox/sandboxtest"
+)
+
+// The agents that are measured, as folders to deploy.
+const (
+	goAgent     = "../examples/go-hello"
+	pythonAgent = "../examples/python-streaming"
+	benchAgent  = "agent"
+)
+
+// server is a running Isolde server.
+type server struct {
+	*process
+	driver string
+	dir    string // its data directory
+	client operator.Client
+	left   *sandboxtest.Leftovers
+}
+
+// startServer starts a server of a driver, or skips the benchmark where the
+// driver cannot run. When the benchmark ends, so do sessions and server, and
+// it is checked that nothing is left of them.
+func startServer(b *testing.B, driver string) *server {
+	b.Helper()
+	need.Root(b)
+	need.NetNS(b)
+	s := &server{driver: driver, dir: tempDir(b)}
+	args := []string{"serve", "--listen", "127.0.0.1:0", "--data-dir", s.dir, "--driver", driver}
+	if driver == "gvisor" {
+		args = append(args, "--runsc", need.GVisor(b))
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		b.Fatal(err)
+	}
+	images := filepath.Join(cache, "isolde-bench", "images")
+	if err := os.MkdirAll(images, 0o755); err != nil {
+		b.Fatal(err)
+	}
+	if err := os.Symlink(images, filepath.Join(s.dir, "images")); err != nil {
+		b.Fatal(err)
+	}
+	s.left = sandboxtest.Watch(filepath.Join(s.dir, "sandboxes"))
+	b.Cleanup(func() { s.left.Check(b) }) // once the server has ended
+	s.process = startProcess(b, roleServer, s.dir, args)
+	s.client = operator.Client{URL: s.url, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	b.Cleanup(func() {
+		if _, err := s.client.StopSessions(context.Background(), ""); err != nil {
+			b.Error(err)
+		}
+	})
+	return s
+}
+
+// tempDir is a folder with a short name, as paths of sockets need one.
+func tempDir(b *testing.B) string {
+	b.Helper()
+	dir, err := os.MkdirTemp("", "isolde-bench-")
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			b.Error(err)
+		}
+	})
+	return dir
+}
+
+// deploy deploys a folder with the isolde command and returns the path that
+// invokes the agent, escaped as AWS's SDKs do.
+func (s *server) deploy(folder string) string {
+	s.b.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		s.b.Fatal(err)
+	}
+	cmd := exec.Command(exe, "deploy", folder, "-o", "json", "--server", s.url)
+	cmd.Env = append(os.Environ(), roleVar+"="+roleServer, socketVar+"="+filepath.Join(s.dir, "deploy.sock"), "XDG_STATE_HOME="+s.dir)
+	out, err := cmd.Output()
+	if err != nil {
+		text, _ := os.ReadFile(s.log)
+		s.b.Fatalf("deploy %s: %v\n%s", folder, err, text)
+	}
+	var d struct {
+		ARN string `json:"agentRuntimeArn"`
+	}
+	if err := json.Unmarshal(out, &d); err != nil || d.ARN == "" {
+		s.b.Fatalf("deploy %s printed %s: %v", folder, out, err)
+	}
+	return "/runtimes/" + url.QueryEscape(d.ARN) + "/invocations"
+}
+
+// session starts a session with its first call and returns it.
+func (s *server) session(path string) operator.Session {
+	s.b.Helper()
+	id := isolde.NewSessionID()
+	c := dial(s.b, s.through(path, id))
+	defer c.close()
+	c.call(s.b, hello)
+	got, err := s.client.Session(s.b.Context(), "", id)
+	if err != nil || got.Sandbox == "" {
+		s.b.Fatalf("session %+v: %v", got, err)
+	}
+	s.left.Own(sandbox.ID(got.Sandbox))
+	return got
+}
+
+// stopSession ends a session and waits until it is gone.
+func (s *server) stopSession(id isolde.SessionID) {
+	s.b.Helper()
+	ctx, cancel := context.WithTimeout(s.b.Context(), time.Minute)
+	defer cancel()
+	if _, err := s.client.StopSession(ctx, "", id); err != nil {
+		s.b.Fatal(err)
+	}
+}
