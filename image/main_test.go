@@ -156,7 +156,7 @@ func refused(t *testing.T, err error, code isolde.Code, message string) {
 	}
 }
 
-// wheel makes a Python wheel with a module and a command.
+// wheel makes a Python wheel, of the name that the file has, with a module and a command.
 func wheel(t *testing.T, file string, requires ...string) {
 	t.Helper()
 	out, err := os.Create(file)
@@ -165,16 +165,18 @@ func wheel(t *testing.T, file string, requires ...string) {
 	}
 	defer out.Close()
 	z := zip.NewWriter(out)
-	metadata := "Metadata-Version: 2.1\nName: greeting\nVersion: 1.0\n"
+	pkg, _, _ := strings.Cut(filepath.Base(file), "-")
+	info := pkg + "-1.0.dist-info/"
+	metadata := "Metadata-Version: 2.1\nName: " + pkg + "\nVersion: 1.0\n"
 	for _, r := range requires {
 		metadata += "Requires-Dist: " + r + "\n"
 	}
 	files := map[string]string{
-		"greeting/__init__.py":                    "WORD = 'hello'\ndef main():\n    import sys\n    print(WORD, *sys.argv[1:])\n",
-		"greeting-1.0.dist-info/METADATA":         metadata,
-		"greeting-1.0.dist-info/WHEEL":            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
-		"greeting-1.0.dist-info/entry_points.txt": "[console_scripts]\ngreet = greeting:main\n",
-		"greeting-1.0.dist-info/RECORD":           "",
+		pkg + "/__init__.py":      "WORD = 'hello'\ndef main():\n    import sys\n    print(WORD, *sys.argv[1:])\n",
+		info + "METADATA":         metadata,
+		info + "WHEEL":            "Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+		info + "entry_points.txt": "[console_scripts]\ngreet = " + pkg + ":main\n",
+		info + "RECORD":           "",
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		w, err := z.Create(name)

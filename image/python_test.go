@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/internal/need"
 )
@@ -235,21 +237,91 @@ func TestNoStrangersCode(t *testing.T) {
 	source := write(t, map[string]string{
 		"setup.py": "open(" + quote(mark) + ", 'w').close()\nfrom setuptools import setup\nsetup(name='evil', version='1.0', py_modules=[])\n",
 	})
-	for name, line := range map[string]string{"folder": "evil @ file://" + source, "by a wheel": "./greeting-1.0-py3-none-any.whl"} {
+	dir := write(t, map[string]string{"agent.py": "", "requirements.txt": "./greeting-1.0-py3-none-any.whl\n"})
+	wheel(t, filepath.Join(dir, "greeting-1.0-py3-none-any.whl"), "evil @ file://"+source)
+	_, err := open(t, Config{Dir: shared, Path: search}).Build(t.Context(), Source{Dir: dir}, nil)
+	refused(t, err, isolde.CodeInvalid, "built from source")
+	if hint := isolde.AsError(err).Hint; !strings.Contains(hint, "--allow-scripts") {
+		t.Errorf("hint %q", hint)
+	}
+	if exists(mark) {
+		t.Error("setup.py ran")
+	}
+}
+
+// TestNoHostFilesByRequirements: what an agent asks for shows nobody a file of
+// the machine that builds it, or a variable of the server's.
+func TestNoHostFilesByRequirements(t *testing.T) {
+	s := open(t, Config{Dir: shared, Path: onlyPip(t)})
+	t.Setenv("PIP_NO_INDEX", "1")
+	const secret = "the-servers-own-secret: 1"
+	t.Setenv("PIP_SECRET", secret)
+	host := write(t, map[string]string{"secret.txt": secret + "\n"})
+	file := filepath.Join(host, "secret.txt")
+	hostWheel := filepath.Join(host, "greeting-1.0-py3-none-any.whl")
+	wheel(t, hostWheel)
+	for name, text := range map[string]string{
+		"absolute":     "-r " + file + "\n",
+		"attached":     "-r" + file + "\n",
+		"address":      "-c file://" + file + "\n",
+		"capitals":     "-r FILE://" + file + "\n",
+		"remote":       "-r http://127.0.0.1:1/more.txt\n",
+		"second":       "--pre -r " + file + "\n",
+		"abbreviated":  "--requirem " + file + "\n",
+		"with =":       "--requirement=" + file + "\n",
+		"quoted":       "--pre \"-r\" " + file + "\n",
+		"other line":   "six\r-r " + file + "\n",
+		"another line": "six\u2028-r " + file + "\n",
+		"encoding":     "# coding: utf-7\nsix+AAo--r " + file + "\n",
+		"continued":    "-\\\nr " + file + "\n",
+		"comment":      "# \\\n-r " + file + "\n",
+		"variable":     "six==${PIP_SECRET}\n",
+		"links":        "-f " + host + "\ngreeting\n",
+		"index":        "-i " + host + "\ngreeting\n",
+		"wheel":        hostWheel + "\n",
+		"wheel's part": hostWheel + "[all]\n",
+		"wheel at":     "greeting @ " + hostWheel + "\n",
+		"settings":     "-f uv.toml\nsix\n",
+	} {
 		t.Run(name, func(t *testing.T) {
-			dir := write(t, map[string]string{"agent.py": "", "requirements.txt": line + "\n"})
-			if name == "by a wheel" {
-				wheel(t, filepath.Join(dir, "greeting-1.0-py3-none-any.whl"), "evil @ file://"+source)
-			}
-			_, err := open(t, Config{Dir: shared, Path: search}).Build(t.Context(), Source{Dir: dir}, nil)
-			refused(t, err, isolde.CodeInvalid, "built from source")
-			if hint := isolde.AsError(err).Hint; !strings.Contains(hint, "--allow-scripts") {
-				t.Errorf("hint %q", hint)
-			}
-			if exists(mark) {
-				t.Error("setup.py ran")
+			dir := write(t, map[string]string{"agent.py": "", "requirements.txt": text, file[1:]: "six\n", "uv.toml": ""})
+			_, err := s.Build(t.Context(), Source{Dir: dir}, nil)
+			refused(t, err, isolde.CodeInvalid, "")
+			if e := isolde.AsError(err); strings.Contains(e.Message+e.Hint, secret) {
+				t.Errorf("it tells the secret: %v", e)
 			}
 		})
+	}
+	t.Run("by a wheel", func(t *testing.T) {
+		dir := write(t, map[string]string{"agent.py": "", "requirements.txt": "./other-1.0-py3-none-any.whl\n"})
+		wheel(t, filepath.Join(dir, "other-1.0-py3-none-any.whl"), "greeting @ file://"+hostWheel)
+		_, err := s.Build(t.Context(), Source{Dir: dir}, nil)
+		refused(t, err, isolde.CodeInvalid, "a file of the server's machine")
+	})
+}
+
+func TestRequirementsAsWritten(t *testing.T) {
+	dir := write(t, map[string]string{
+		"requirements.txt": "\ufeff# all\r\n--extra-index-url https://user:pass@index.example/simple --pre\r\nsix ; python_version > '3' # why\n" +
+			"requests[socks] \\\n  >=2\n-rmore/a.txt\nhttps://user:p@example.com/x.whl#sha256=1\n-c limits.txt",
+		"more/a.txt": "-c ../limits.txt\n./wheels/w.whl[x]\n", "limits.txt": "six<2\n", "wheels/w.whl": "",
+	})
+	r, err := readRequirements(dir, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string][]string{
+		"requirements.txt": {
+			"--extra-index-url https://user:pass@index.example/simple --pre", "six ; python_version > '3'", "requests[socks]    >=2",
+			"-rmore/a.txt", "https://user:p@example.com/x.whl#sha256=1", "-c limits.txt",
+		},
+		"more/a.txt": {"-c ../limits.txt", "./wheels/w.whl[x]"}, "limits.txt": {"six<2"},
+	}
+	if diff := cmp.Diff(want, r.lines); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+	if len(r.local) != 1 {
+		t.Errorf("files that go along: %v", r.local)
 	}
 }
 

@@ -3,9 +3,11 @@ package image
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -79,6 +81,11 @@ func (b *build) installPython(ctx context.Context, info pythonInfo, wanted *requ
 		return layer{}, err
 	}
 	b.report.say("dependencies", false, "compiling packages")
+	if !b.scripts {
+		if err := onlyOwnFiles(target, work); err != nil {
+			return layer{}, err
+		}
+	}
 	if err := tidyPackages(target); err != nil {
 		return layer{}, err
 	}
@@ -205,6 +212,39 @@ func beforeGuard(out string) string {
 		}
 	}
 	return strings.Join(lines, "\n")
+}
+
+// onlyOwnFiles refuses packages that came from a file of this machine outside
+// of work: a wheel may name any.
+func onlyOwnFiles(dir, work string) error {
+	work, err := filepath.EvalSymlinks(work)
+	if err != nil {
+		return err
+	}
+	names, err := filepath.Glob(filepath.Join(dir, "*.dist-info", "direct_url.json"))
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		var direct struct{ URL string }
+		if err := json.Unmarshal(content, &direct); err != nil {
+			return fmt.Errorf("read %s: %w", filepath.Base(filepath.Dir(name)), err)
+		}
+		from, err := url.Parse(direct.URL)
+		if err != nil || from.Scheme != "file" {
+			continue
+		}
+		real, err := filepath.EvalSymlinks(from.Path)
+		if err != nil || !strings.HasPrefix(real, work+"/") {
+			return isolde.Errorf(isolde.CodeInvalid, "cannot install dependencies: a package asks for %s, a file of the server's machine", direct.URL).
+				WithHint("use a published version, or put the wheel into the agent's folder")
+		}
+	}
+	return nil
 }
 
 // tidyPackages removes what tells where a package was installed from, and

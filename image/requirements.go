@@ -19,11 +19,12 @@ import (
 // requirements are the packages that a Python agent asks for: a requirements
 // file with all the files in the folder that it refers to.
 type requirements struct {
-	name  string            // of the file they come from, for people
-	file  string            // of the requirements file, in the folder
-	count int               // packages asked for directly
-	texts map[string]string // requirements and constraints files, by name in the folder
-	local map[string]string // archives: name in the folder to host file
+	name  string              // of the file they come from, for people
+	file  string              // of the requirements file, in the folder
+	count int                 // packages asked for directly
+	texts map[string]string   // requirements and constraints files, by name in the folder
+	lines map[string][]string // of texts, as the installer gets them
+	local map[string]string   // archives: name in the folder to host file
 
 	scripts bool // whether packages may run code of theirs
 }
@@ -31,7 +32,7 @@ type requirements struct {
 // readRequirements reads requirements.txt or, where there is none, the
 // dependencies of pyproject.toml; nil if there are none.
 func readRequirements(dir string, scripts bool) (*requirements, error) {
-	r := &requirements{texts: map[string]string{}, local: map[string]string{}, scripts: scripts}
+	r := &requirements{texts: map[string]string{}, lines: map[string][]string{}, local: map[string]string{}, scripts: scripts}
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return nil, err
@@ -103,6 +104,9 @@ func (r *requirements) read(root *os.Root, name string) error {
 	if _, ok := r.texts[name]; ok {
 		return nil
 	}
+	if configuresInstaller(name) {
+		return isolde.Errorf(isolde.CodeInvalid, "%s refers to %s, which is no requirements file", r.name, name).WithHint("correct the name")
+	}
 	if len(r.texts) == maxRequirementFiles {
 		return isolde.Errorf(isolde.CodeInvalid, "%s refers to more than %d files", r.name, maxRequirementFiles).
 			WithHint("put the requirements into fewer files")
@@ -113,9 +117,8 @@ func (r *requirements) read(root *os.Root, name string) error {
 			WithHint("add the file, or correct the name").WithCause(err)
 	}
 	r.texts[name] = string(text)
-	joined := strings.ReplaceAll(strings.ReplaceAll(string(text), "\r\n", "\n"), "\\\n", " ")
-	for line := range strings.Lines(joined) {
-		if err := r.line(root, name, strings.TrimSpace(line)); err != nil {
+	for _, line := range requirementLines(string(text)) {
+		if err := r.line(root, name, line); err != nil {
 			return err
 		}
 	}
@@ -124,31 +127,20 @@ func (r *requirements) read(root *os.Root, name string) error {
 
 // line takes in one line of a requirements file.
 func (r *requirements) line(root *os.Root, from, line string) error {
-	if line == "" || strings.HasPrefix(line, "#") {
-		return nil
+	if err := r.checkLine(line); err != nil {
+		return err
 	}
-	line, _, _ = strings.Cut(line, " #")
-	for _, option := range []string{"--requirement", "-r", "--constraint", "-c"} {
-		rest, ok := strings.CutPrefix(line, option)
-		if !ok {
-			continue
-		}
-		name := path.Join(path.Dir(from), strings.TrimLeft(rest, " =\t"))
-		if strings.Contains(rest, "://") {
-			return nil // the installer fetches it
-		}
-		return r.read(root, name)
-	}
-	for _, option := range []string{"--find-links", "-f"} {
-		if rest, ok := strings.CutPrefix(line, option); ok {
-			return r.localFiles(root, strings.TrimLeft(rest, " =\t"))
-		}
-	}
-	if strings.HasPrefix(line, "-e") || strings.HasPrefix(line, "--editable") {
-		return isolde.Errorf(isolde.CodeInvalid, "%s: %q asks for an editable install, which an image cannot have", r.name, line).
-			WithHint("leave the line out: the files of the folder are the agent's code already")
-	}
+	r.lines[from] = append(r.lines[from], line)
 	if strings.HasPrefix(line, "-") {
+		options, err := r.options(line)
+		if err != nil {
+			return err
+		}
+		for _, o := range options {
+			if err := r.option(root, from, o); err != nil {
+				return err
+			}
+		}
 		return nil
 	}
 	r.count++
@@ -156,10 +148,28 @@ func (r *requirements) line(root *os.Root, from, line string) error {
 		return isolde.Errorf(isolde.CodeInvalid, "%s: %q comes from a repository and must be built", r.name, line).
 			WithHint("use a published version, or %s", allowScripts)
 	}
-	if word, _, _ := strings.Cut(line, " "); strings.HasPrefix(word, ".") || strings.HasSuffix(word, ".whl") {
-		return r.localFiles(root, word)
+	if name := localName(line); name != "" {
+		return r.localFiles(root, name)
 	}
 	return nil
+}
+
+// option takes in what an option names.
+func (r *requirements) option(root *os.Root, from string, o option) error {
+	switch {
+	case slices.Contains(buildOptions, o.name):
+		return isolde.Errorf(isolde.CodeInvalid, "%s: %q asks for an editable install, which an image cannot have", r.name, o.name+" "+o.value).
+			WithHint("leave the line out: the files of the folder are the agent's code already")
+	case slices.Contains(linksOptions, o.name):
+		return r.localFiles(root, o.value)
+	case !slices.Contains(fileOptions, o.name):
+		return nil
+	case strings.Contains(o.value, "://") || path.IsAbs(o.value):
+		// What it holds would be part of no key, and nobody has looked at it.
+		return isolde.Errorf(isolde.CodeInvalid, "%s refers to %s, which is not in the agent's folder", r.name, o.value).
+			WithHint("put a copy of it into the folder")
+	}
+	return r.read(root, path.Join(path.Dir(from), o.value))
 }
 
 // repositoryRE tells a requirement that is cloned.
@@ -171,6 +181,9 @@ func (r *requirements) localFiles(root *os.Root, name string) error {
 		return nil
 	}
 	name = path.Clean(name)
+	if configuresInstaller(name) {
+		return isolde.Errorf(isolde.CodeInvalid, "%s names %s, which is no package", r.name, name).WithHint("correct the name")
+	}
 	info, err := root.Stat(name)
 	if err != nil {
 		return isolde.Errorf(isolde.CodeInvalid, "%s names %s, which cannot be read in the agent's folder", r.name, name).
@@ -187,7 +200,7 @@ func (r *requirements) localFiles(root *os.Root, name string) error {
 		if d.IsDir() && neverNeeded[d.Name()] {
 			return fs.SkipDir
 		}
-		if d.Type().IsRegular() || !info.IsDir() {
+		if (d.Type().IsRegular() || !info.IsDir()) && !configuresInstaller(file) {
 			r.local[file] = filepath.Join(root.Name(), filepath.FromSlash(file))
 		}
 		return nil
@@ -212,7 +225,8 @@ func (r *requirements) sum() string {
 
 // writeTo lays the files out in a new folder, for the installer to run in.
 func (r *requirements) writeTo(dir string) error {
-	for name, text := range r.texts {
+	for name := range r.texts {
+		text := strings.Join(r.lines[name], "\n") + "\n"
 		file := filepath.Join(dir, filepath.FromSlash(name))
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return err
