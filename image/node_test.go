@@ -1,7 +1,13 @@
 package image
 
 import (
+	"archive/tar"
+	"compress/gzip"
+	"errors"
+	"io"
 	"io/fs"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
@@ -130,6 +136,52 @@ func TestNodeInstallsOnlyWhenItMust(t *testing.T) {
 	}
 }
 
+// TestNoHostFilesByNPM: the real npm installs a package from any file that it
+// is told of, by whatever way.
+func TestNoHostFilesByNPM(t *testing.T) {
+	need.Command(t, "npm")
+	s := open(t, Config{})
+	host := t.TempDir()
+	archive := filepath.Join(host, "x.tgz")
+	npmArchive(t, archive, `{"name": "x", "version": "1.0.0"}`)
+	served := t.TempDir()
+	npmArchive(t, filepath.Join(served, "y.tgz"), `{"name": "y", "version": "1.0.0", "dependencies": {"x": "file:`+archive+`"}}`)
+	registry := httptest.NewServer(http.FileServer(http.Dir(served)))
+	defer registry.Close()
+	for name, files := range map[string]map[string]string{
+		"by a package": {"package.json": `{"dependencies": {"y": "` + registry.URL + `/y.tgz"}}`},
+		"lock": {"package.json": dependsOnX, "package-lock.json": `{"name": "agent", "lockfileVersion": 3, "packages": {
+			"": {"name": "agent", "dependencies": {"x": "1.0.0"}}, "node_modules/x": {"version": "1.0.0", "resolved": "file:` + archive + `"}}}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			files["agent.js"] = ""
+			_, err := s.Build(t.Context(), Source{Dir: write(t, files)}, nil)
+			refused(t, err, isolde.CodeInvalid, "a file of the server's machine")
+		})
+	}
+}
+
+// npmArchive makes a package as npm packs it.
+func npmArchive(t *testing.T, file, manifest string) {
+	t.Helper()
+	out, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	zip := gzip.NewWriter(out)
+	w := tar.NewWriter(zip)
+	err = w.WriteHeader(&tar.Header{Name: "package/package.json", Mode: 0o644, Size: int64(len(manifest)), Typeflag: tar.TypeReg})
+	if err == nil {
+		_, err = io.WriteString(w, manifest)
+	}
+	if err := errors.Join(err, w.Close(), zip.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+const dependsOnX = `{"name": "agent", "dependencies": {"x": "1.0.0"}}`
+
 func TestNodeErrors(t *testing.T) {
 	search, _ := stubNPM(t)
 	s := open(t, Config{Path: search})
@@ -145,6 +197,11 @@ func TestNodeErrors(t *testing.T) {
 		"import outside": {map[string]string{"agent.ts": "import s from '" + relative(t, outside) + "/secret.json'\nconsole.log(s)\n"}, "agent.ts:1:15"},
 		"manifest":       {map[string]string{"agent.js": "", "package.json": "{"}, "package.json: unexpected end"},
 		"repository":     {map[string]string{"agent.js": "", "package.json": `{"dependencies": {"x": "user/x"}}`}, "dependency x comes from a repository"},
+		"peer":           {map[string]string{"agent.js": "", "package.json": `{"peerDependencies": {"x": "file:/root/x.tgz"}}`}, "dependency x is the folder"},
+		"locked":         {map[string]string{"agent.js": "", "package.json": dependsOnX, "package-lock.json": `{"packages": {"node_modules/x": {"version": "1.0.0", "resolved": "file:/root/x.tgz"}}}`}, "comes from file:/root/x.tgz"},
+		"locked by path": {map[string]string{"agent.js": "", "package.json": dependsOnX, "package-lock.json": `{"packages": {"node_modules/x": {"version": "/root/x.tgz"}}}`}, "comes from /root/x.tgz"},
+		"locked of old":  {map[string]string{"agent.js": "", "package.json": dependsOnX, "npm-shrinkwrap.json": `{"dependencies": {"x": {"version": "file:../x.tgz"}}}`}, "comes from file:../x.tgz"},
+		"bad lock":       {map[string]string{"agent.js": "", "package.json": dependsOnX, "package-lock.json": `{`}, "package-lock.json: "},
 		"folder":         {map[string]string{"agent.js": "", "package.json": `{"dependencies": {"x": "file:../x"}}`}, "dependency x is the folder"},
 		"no command":     {map[string]string{"agent.js": "", "package.json": "{}"}, "entry point tsx is neither"},
 	} {

@@ -53,12 +53,14 @@ func readPackages(dir string, scripts bool) (*packages, error) {
 			kept[field] = all[field]
 		}
 	}
-	for _, field := range []string{"dependencies", "optionalDependencies"} {
+	for _, field := range []string{"dependencies", "optionalDependencies", "peerDependencies"} {
 		n, err := checkPackages(field, all[field], scripts)
 		if err != nil {
 			return nil, err
 		}
-		p.count += n
+		if field != "peerDependencies" {
+			p.count += n
+		}
 	}
 	if p.count == 0 {
 		return nil, nil
@@ -69,6 +71,9 @@ func readPackages(dir string, scripts bool) (*packages, error) {
 	for _, name := range []string{"npm-shrinkwrap.json", "package-lock.json"} {
 		if lock, err := root.ReadFile(name); err == nil {
 			p.lock = lock
+			if err := checkLock(name, lock); err != nil {
+				return nil, err
+			}
 			break
 		}
 	}
@@ -105,6 +110,55 @@ func checkPackages(field string, raw json.RawMessage, scripts bool) (int, error)
 	}
 	return len(wanted), nil
 }
+
+// checkLock refuses a lock file, npm's own among them, that takes a package
+// from this machine's files, by whatever package that was asked for.
+func checkLock(name string, lock []byte) error {
+	var all any
+	if err := json.Unmarshal(lock, &all); err != nil {
+		return isolde.Errorf(isolde.CodeInvalid, "%s: %v", name, err).WithHint("npm install writes it anew")
+	}
+	if from := hostPath(all); from != "" {
+		return isolde.Errorf(isolde.CodeInvalid, "%s: a package comes from %s, a file of the server's machine", name, from).
+			WithHint("use published versions; npm install writes the file anew")
+	}
+	return nil
+}
+
+// hostPath finds, in the JSON of a lock file, where a package comes from if
+// that is a file: the values of "resolved" are addresses, and those of
+// "version" are versions or addresses.
+func hostPath(v any) string {
+	switch v := v.(type) {
+	case []any:
+		for _, child := range v {
+			if from := hostPath(child); from != "" {
+				return from
+			}
+		}
+	case map[string]any:
+		for _, name := range slices.Sorted(maps.Keys(v)) {
+			from, isText := v[name].(string)
+			switch {
+			case !isText:
+				if from := hostPath(v[name]); from != "" {
+					return from
+				}
+			case name == "resolved" && !remoteRE.MatchString(from),
+				name == "version" && pathRE.MatchString(from),
+				folderRE.MatchString(from):
+				return from
+			}
+		}
+	}
+	return ""
+}
+
+var (
+	remoteRE = regexp.MustCompile(`^(https?|git|git\+\w+|ssh)://`)
+	pathRE   = regexp.MustCompile(`^\s*[./~\\]`)
+	folderRE = regexp.MustCompile(`(?i)^\s*(file|link):`)
+)
 
 // registryRE are the lines of an .npmrc that say where packages come from and
 // how to log in there. Others could name programs to run.
@@ -171,6 +225,12 @@ func (b *build) installNode(ctx context.Context, wanted *packages, key string) (
 	}
 	if err := b.runNPM(ctx, wanted, work); err != nil {
 		return layer{}, err
+	}
+	// A package of a registry may ask for a file as well.
+	if installed, err := os.ReadFile(filepath.Join(modules, ".package-lock.json")); err == nil {
+		if err := checkLock("package.json", installed); err != nil {
+			return layer{}, err
+		}
 	}
 	t := tree{}
 	if err := t.folder(codeDir+"/node_modules", modules, 0, nil); err != nil {
