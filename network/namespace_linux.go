@@ -75,6 +75,20 @@ func (ns *namespace) do(f func() error) error {
 	})
 }
 
+// lock keeps other servers from choosing addresses in the namespace at the same
+// time. The lock goes with the process.
+func (ns *namespace) lock() (unlock func(), err error) {
+	for {
+		if err = unix.Flock(ns.fd, unix.LOCK_EX); !errors.Is(err, unix.EINTR) {
+			break
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("lock network namespace: %w", err)
+	}
+	return func() { _ = unix.Flock(ns.fd, unix.LOCK_UN) }, nil
+}
+
 // close closes the descriptor and leaves the mount.
 func (ns *namespace) close() {
 	if ns.fd >= 0 {

@@ -73,7 +73,9 @@ func Open(ctx context.Context, cfg Config) (_ *Router, err error) {
 		return nil, fmt.Errorf("open network: prefix %s is not an IPv4 prefix of 8 to 30 bits", cfg.Prefix)
 	}
 	if cfg.HostNamespace == "" {
-		cfg.HostNamespace = "/proc/self/ns/net"
+		// Not that of /proc/self, which is the main thread's: it may be lent
+		// to another namespace at this moment.
+		cfg.HostNamespace = "/proc/thread-self/ns/net"
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
@@ -140,14 +142,16 @@ func (r *Router) find() error {
 	}
 	names := map[int]string{}
 	for _, l := range links {
-		switch a := l.Attrs(); {
-		case a.Name == uplinkName:
-			r.uplink = true
-		case a.Group != groupUplink:
+		if a := l.Attrs(); a.Group != groupUplink {
 			names[a.Index] = a.Name
 			r.links[a.Name] = nil
 		}
 	}
+	routes, err := r.handle.RouteList(nil, netlink.FAMILY_V4)
+	if err != nil {
+		return err
+	}
+	r.uplink = slices.ContainsFunc(routes, func(route netlink.Route) bool { return route.Gw != nil })
 	files, err := os.ReadDir(r.linkDir())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err

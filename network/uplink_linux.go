@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"slices"
 
 	"github.com/google/nftables"
 	"github.com/vishvananda/netlink"
@@ -46,10 +47,44 @@ func (r *Router) ensureUplink() error {
 		}
 		r.uplink = true
 	}
-	return r.refreshRules()
+	if err := r.refreshRules(); err != nil {
+		return err
+	}
+	return r.restoreHostRules()
 }
 
+// restoreHostRules writes the server's table again where somebody has emptied
+// the host's rules, as a restart of nftables.service does.
+func (r *Router) restoreHostRules() error {
+	c, err := nftables.New(nftables.WithNetNSFd(r.host.fd))
+	if err != nil {
+		return fmt.Errorf("open nftables: %w", err)
+	}
+	tables, err := c.ListTablesOfFamily(nftables.TableFamilyINet)
+	if err != nil {
+		return fmt.Errorf("list nftables: %w", err)
+	}
+	if slices.ContainsFunc(tables, func(t *nftables.Table) bool { return t.Name == r.hostTable() }) {
+		return nil
+	}
+	r.log.Warn("the host's firewall lost the rules of sandboxes, and gets them again", "table", r.hostTable())
+	r.mu.Lock()
+	nameServers := r.nameServers
+	r.mu.Unlock()
+	return r.applyHostRules(nameServers)
+}
+
+// makeUplink adds the router's route last: an uplink with a route is whole.
 func (r *Router) makeUplink() (err error) {
+	unlock, err := r.host.lock()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	// A server that was killed here may have left a part of it.
+	if err := r.removeUplink(); err != nil {
+		return fmt.Errorf("remove unfinished uplink: %w", err)
+	}
 	host, err := netlink.NewHandleAt(netnsHandle(r.host), unix.NETLINK_ROUTE)
 	if err != nil {
 		return fmt.Errorf("open netlink socket: %w", err)
@@ -92,9 +127,6 @@ func (r *Router) makeUplink() (err error) {
 	if err := r.handle.AddrAdd(veth, &netlink.Addr{IPNet: pairNet(hostAddr.Next())}); err != nil {
 		return fmt.Errorf("set address of router: %w", err)
 	}
-	if err := r.handle.RouteAdd(&netlink.Route{LinkIndex: veth.Attrs().Index, Gw: hostAddr.AsSlice()}); err != nil {
-		return fmt.Errorf("set route of router: %w", err)
-	}
 	r.mu.Lock()
 	nameServers := r.nameServers
 	r.mu.Unlock()
@@ -103,6 +135,9 @@ func (r *Router) makeUplink() (err error) {
 	}
 	if err := r.host.do(func() error { return r.allowForwarding() }); err != nil {
 		return err
+	}
+	if err := r.handle.RouteAdd(&netlink.Route{LinkIndex: veth.Attrs().Index, Gw: hostAddr.AsSlice()}); err != nil {
+		return fmt.Errorf("set route of router: %w", err)
 	}
 	r.warnOfClosedForward()
 	return nil
