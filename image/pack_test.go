@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -183,4 +184,20 @@ func FuzzUnpack(f *testing.F) {
 		_ = Unpack(bytes.NewReader(b), dir, 1<<16)
 		staysWithin(t, outer, dir)
 	})
+}
+
+// TestUnpackCountsFolders that no entry of the archive is for.
+func TestUnpackCountsFolders(t *testing.T) {
+	var b bytes.Buffer
+	w := tar.NewWriter(&b)
+	deep := strings.Repeat("d/", 90)
+	for i := range maxEntries/90 + 1 {
+		if err := w.WriteHeader(&tar.Header{Name: fmt.Sprintf("%d/%sf", i, deep), Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	refused(t, Unpack(&b, t.TempDir(), 1000), isolde.CodeInvalid, "more than 200000 entries")
 }

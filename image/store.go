@@ -67,10 +67,23 @@ type Store struct {
 
 var _ Builder = (*Store)(nil)
 
+// realDir makes a folder and returns its path without symbolic links, since
+// links inside the store point at what else is in it.
+func realDir(dir string) (string, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", err
+	}
+	return filepath.Abs(dir)
+}
+
 // Open opens the store in cfg.Dir and takes away what processes that died
 // left unfinished there.
 func Open(cfg Config) (*Store, error) {
-	dir, err := filepath.Abs(cfg.Dir)
+	dir, err := realDir(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
@@ -99,20 +112,29 @@ func Open(cfg Config) (*Store, error) {
 
 // claim makes this process's part of tmp/, locked for as long as it lives.
 func (s *Store) claim() error {
-	tmp, err := os.MkdirTemp(filepath.Join(s.dir, "tmp"), "")
-	if err != nil {
-		return err
+	for {
+		tmp, err := os.MkdirTemp(filepath.Join(s.dir, "tmp"), "")
+		if err != nil {
+			return err
+		}
+		f, err := os.Open(tmp)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // swept by another process before it could be locked
+		}
+		if err != nil {
+			return err
+		}
+		if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+			f.Close()
+			return err
+		}
+		if !exists(tmp) {
+			f.Close()
+			continue
+		}
+		s.tmp, s.lock = tmp, f
+		return nil
 	}
-	f, err := os.Open(tmp)
-	if err != nil {
-		return err
-	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
-		f.Close()
-		return err
-	}
-	s.tmp, s.lock = tmp, f
-	return nil
 }
 
 // sweep removes the parts of tmp/ whose process is gone.

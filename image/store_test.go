@@ -394,3 +394,28 @@ func (s *Store) waiting(kind string) (n int) {
 	}
 	return n
 }
+
+// TestManyProcessesOpenOneStore: none takes another's part of tmp/ for one
+// whose process has died.
+func TestManyProcessesOpenOneStore(t *testing.T) {
+	dir := t.TempDir()
+	for range 50 {
+		var all sync.WaitGroup
+		for range 8 {
+			all.Go(func() {
+				s, err := Open(Config{Dir: dir})
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if !exists(s.tmp) {
+					t.Error("the store's folder for unfinished work is gone")
+				}
+				if err := s.Close(); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		all.Wait()
+	}
+}

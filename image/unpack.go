@@ -37,13 +37,17 @@ func unpack(r io.Reader, dir string, limit int64) error {
 			return broken(err)
 		}
 		if n == maxEntries {
-			return isolde.Errorf(isolde.CodeInvalid, "the archive has more than %d entries", maxEntries).
-				WithHint("leave out what the agent does not need, by naming it in %s", ignoreFile)
+			return tooMany()
 		}
 		if err := u.entry(in, header); err != nil {
 			return err
 		}
 	}
+}
+
+func tooMany() error {
+	return isolde.Errorf(isolde.CodeInvalid, "the archive has more than %d entries", maxEntries).
+		WithHint("leave out what the agent does not need, by naming it in %s", ignoreFile)
 }
 
 func broken(err error) error {
@@ -71,6 +75,9 @@ func (u *unpacker) entry(in io.Reader, header *tar.Header) error {
 	}
 	if err := u.parents(name); err != nil {
 		return err
+	}
+	if len(u.seen) > maxEntries { // folders that no entry is for count, too
+		return tooMany()
 	}
 	switch header.Typeflag {
 	case tar.TypeDir:
