@@ -40,13 +40,14 @@ func (e *toolError) Unwrap() error { return e.err }
 
 // runTool runs a tool to its end and returns what it wrote to its standard
 // output, at most outputLimit. When ctx ends, the tool and all it started are
-// killed.
+// killed; when this process is killed, the tool is.
 func (s *Store) runTool(ctx context.Context, t tool) (string, error) {
 	cmd := exec.CommandContext(ctx, t.args[0], t.args[1:]...)
 	cmd.Dir = t.dir
 	cmd.Env = append(s.toolEnv(), t.env...)
 	cmd.Stdin = t.stdin
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	defer dieTogether(cmd.SysProcAttr)()
 	cmd.Cancel = func() error {
 		err := syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
 		if errors.Is(err, syscall.ESRCH) {
