@@ -1,6 +1,8 @@
 package isolde
 
 import (
+	"bytes"
+	"encoding/json"
 	"strconv"
 	"strings"
 	"time"
@@ -58,6 +60,13 @@ type VersionSpec struct {
 	Lifecycle   Lifecycle         `json:"lifecycle,omitzero"`
 	Resources   Resources         `json:"resources,omitzero"`
 	Network     Network           `json:"network,omitzero"`
+}
+
+// Equal reports whether two specs say the same.
+func (s VersionSpec) Equal(o VersionSpec) bool {
+	a, err1 := json.Marshal(s)
+	b, err2 := json.Marshal(o)
+	return err1 == nil && err2 == nil && bytes.Equal(a, b)
 }
 
 // Language says how a folder with an entry point becomes an image.
@@ -237,6 +246,9 @@ func (s VersionSpec) Validate() error {
 		return Errorf(CodeInvalid, "network egress %q is none of internet, none", s.Network.Egress)
 	}
 	r := s.Resources
+	if r.CPUs > 0 && r.CPUs < minCPUs {
+		return Errorf(CodeInvalid, "%g cpus is less than a sandbox needs to start in time (%g)", r.CPUs, minCPUs)
+	}
 	if r.CPUs < 0 || r.MemoryBytes < 0 || r.Processes < 0 || r.DiskBytes < 0 {
 		return Errorf(CodeInvalid, "resources must not be negative: %+v", r)
 	}
@@ -257,5 +269,8 @@ func (s VersionSpec) Validate() error {
 	return nil
 }
 
-// minMemoryBytes is what gVisor and a small agent need to start.
-const minMemoryBytes = 64 << 20
+// What gVisor and a small agent need to start.
+const (
+	minMemoryBytes = 64 << 20
+	minCPUs        = 0.05
+)

@@ -44,4 +44,7 @@ type SessionStore interface {
 	// Sessions lists the records of an agent runtime, of all if id is empty,
 	// newest first; ended ones only if asked for, at most limit (0: all).
 	Sessions(ctx context.Context, id RuntimeID, ended bool, limit int) ([]Session, error)
+	// SessionsByID lists the records of an id: one for each agent runtime that
+	// has had such a session.
+	SessionsByID(ctx context.Context, id SessionID) ([]Session, error)
 }

@@ -177,6 +177,9 @@ func (h *Handler) runtime(r *http.Request) (isolde.AgentRuntime, []isolde.Versio
 		return a, nil, err
 	}
 	versions, err := h.Store.Versions(r.Context(), a.ID)
+	if err == nil && len(versions) == 0 { // deleted in between
+		err = isolde.Errorf(isolde.CodeNotFound, "no agent runtime %q", a.ID)
+	}
 	return a, versions, err
 }
 
@@ -184,6 +187,10 @@ func (h *Handler) deleteRuntime(r *http.Request) (any, error) {
 	id, err := isolde.ParseRuntimeID(r.PathValue("id"))
 	if err != nil {
 		return nil, err
+	}
+	if v := r.URL.Query().Get("version"); v != "" {
+		return nil, isolde.Errorf(isolde.CodeUnsupported, "deleting one version (%q) is not offered yet", v).
+			WithHint("without version the whole agent runtime is deleted")
 	}
 	if _, err := h.Catalog.Delete(r.Context(), string(id)); err != nil {
 		return nil, err

@@ -51,6 +51,12 @@ func (h *Handler) Register(mux *http.ServeMux) {
 		mux.HandleFunc("GET "+target+"/invocations/.well-known/agent-card.json", notOffered("GetAgentCard"))
 	}
 	h.registerControl(mux)
+	// Clients of the API parse errors as JSON, those of unknown paths too.
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set(HeaderRequestID, newRequestID())
+		writeError(w, isolde.Errorf(isolde.CodeNotFound, "no operation %s %s", r.Method, r.URL.Path).
+			WithHint("docs/COMPATIBILITY.md lists what is offered"))
+	})
 }
 
 // notOffered answers an operation that Isolde knows and does not have yet.

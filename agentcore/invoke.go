@@ -1,6 +1,7 @@
 package agentcore
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"fmt"
@@ -9,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/gateway"
@@ -29,7 +31,8 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	body := &requestBody{Reader: r.Body}
+	rc := http.NewResponseController(w)
+	body := &requestBody{Reader: r.Body, rc: rc}
 	body.ended.Store(r.ContentLength == 0)
 	inv := &isolde.Invocation{
 		Target:        target,
@@ -42,7 +45,6 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 		Body:          body,
 		ContentLength: r.ContentLength,
 	}
-	rc := http.NewResponseController(w)
 	// Without full duplex the server, before the first byte of an answer,
 	// reads what is left of the request, which is the agent's to read.
 	_ = rc.EnableFullDuplex() // HTTP/2 has it anyway
@@ -53,11 +55,21 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
+	// A client that does not read must not hold the session.
+	stop := context.AfterFunc(resp.Body.Context(), func() { _ = rc.SetWriteDeadline(time.Now().Add(lastWrite)) })
+	defer stop()
 	copyHeader(w.Header(), resp.Header)
+	if len(resp.Header["Content-Type"]) == 0 { // or net/http would guess one
+		w.Header().Set("Content-Type", "application/octet-stream")
+	}
 	w.WriteHeader(resp.Status)
 	if err := copyBody(w, rc, resp); err != nil {
 		// The status is out: only a broken connection tells the client that
 		// the answer is not whole.
+		// net/http reads the rest of the request even now, and takes the
+		// deadline back if it meets a Read: be sure that none runs.
+		body.Interrupt()
+		_, _ = io.Copy(io.Discard, body)
 		panic(http.ErrAbortHandler)
 	}
 }
@@ -66,11 +78,19 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 type requestBody struct {
 	io.Reader
 	ended atomic.Bool
+	rc    *http.ResponseController
+}
+
+// Interrupt ends a Read that waits for the client.
+func (b *requestBody) Interrupt() {
+	if !b.ended.Load() {
+		_ = b.rc.SetReadDeadline(time.Now())
+	}
 }
 
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
-	if err != nil {
+	if errors.Is(err, io.EOF) {
 		b.ended.Store(true)
 	}
 	return n, err
@@ -84,6 +104,10 @@ func (b *requestBody) closeConnectionUnlessRead(w http.ResponseWriter) {
 		w.Header().Set("Connection", "close")
 	}
 }
+
+// lastWrite is how long a client may take to read the rest of an answer that
+// must be over.
+const lastWrite = 5 * time.Second
 
 // stopSession serves StopRuntimeSession.
 func (h *Handler) stopSession(w http.ResponseWriter, r *http.Request) {
@@ -173,7 +197,8 @@ func agentHeader(client http.Header, session isolde.SessionID, request string) h
 var kept = map[string]bool{
 	"Connection": true, "Keep-Alive": true, "Proxy-Connection": true, "Transfer-Encoding": true, "Trailer": true, "Upgrade": true, "Te": true,
 	"Date": true, "Server": true,
-	"Set-Cookie":  true, // the origin is the server's, shared by all agents and the console
+	// The origin is the server's, shared by all agents and the console.
+	"Set-Cookie": true, "Clear-Site-Data": true, "Access-Control-Allow-Origin": true, "Access-Control-Allow-Credentials": true,
 	HeaderSession: true, HeaderRequestID: true, "X-Amzn-Errortype": true,
 }
 

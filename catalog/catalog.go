@@ -10,7 +10,6 @@ import (
 	"io"
 	"log/slog"
 	"os"
-	"reflect"
 	"sync"
 	"time"
 
@@ -39,8 +38,8 @@ type Catalog struct {
 	names    locks    // one deployment or deletion of a name at a time
 	resolved sync.Map // id or name → *entry; what Resolve finds
 	fill     sync.Mutex
+	building sync.RWMutex // read by deployments, written by collections of images
 	collects sync.WaitGroup
-	collect  sync.Mutex
 }
 
 // Open makes a catalog.
@@ -79,14 +78,17 @@ func (c *Catalog) Deploy(ctx context.Context, name string, spec isolde.VersionSp
 	if err := spec.Validate(); err != nil {
 		return Deployed{}, err
 	}
-	defer c.names.lock(name)()
-	img, err := c.build(ctx, spec, source, progress)
+	dir, err := os.MkdirTemp(c.cfg.TempDir, "source-")
 	if err != nil {
-		c.cfg.Logger.Warn("deployment failed", "agent", name, "err", err, "cause", errors.Unwrap(err))
+		return Deployed{}, fmt.Errorf("create build folder: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := image.Unpack(source, dir, maxSource); err != nil {
 		return Deployed{}, err
 	}
-	d, err := c.publish(ctx, name, spec, img)
+	d, err := c.buildAndPublish(ctx, name, spec, dir, progress)
 	if err != nil {
+		c.cfg.Logger.Warn("deployment failed", "agent", name, "err", err, "cause", errors.Unwrap(err))
 		return Deployed{}, err
 	}
 	c.forget(d.Runtime)
@@ -95,16 +97,15 @@ func (c *Catalog) Deploy(ctx context.Context, name string, spec isolde.VersionSp
 	return d, nil
 }
 
-func (c *Catalog) build(ctx context.Context, spec isolde.VersionSpec, source io.Reader, progress func(image.Progress)) (image.Image, error) {
-	dir, err := os.MkdirTemp(c.cfg.TempDir, "source-")
+func (c *Catalog) buildAndPublish(ctx context.Context, name string, spec isolde.VersionSpec, dir string, progress func(image.Progress)) (Deployed, error) {
+	c.building.RLock() // until a version names it, an image looks unused
+	defer c.building.RUnlock()
+	img, err := c.cfg.Builder.Build(ctx, image.Source{Dir: dir, Entrypoint: spec.Entrypoint, Language: spec.Language}, progress)
 	if err != nil {
-		return image.Image{}, fmt.Errorf("create build folder: %w", err)
+		return Deployed{}, err
 	}
-	defer os.RemoveAll(dir)
-	if err := image.Unpack(source, dir, maxSource); err != nil {
-		return image.Image{}, err
-	}
-	return c.cfg.Builder.Build(ctx, image.Source{Dir: dir, Entrypoint: spec.Entrypoint, Language: spec.Language}, progress)
+	defer c.names.lock(name)()
+	return c.publish(ctx, name, spec, img)
 }
 
 func (c *Catalog) publish(ctx context.Context, name string, spec isolde.VersionSpec, img image.Image) (Deployed, error) {
@@ -126,8 +127,8 @@ func (c *Catalog) publish(ctx context.Context, name string, spec isolde.VersionS
 	if err != nil {
 		return Deployed{}, err
 	}
-	if newest := versions[0]; newest.Image == v.Image && reflect.DeepEqual(newest.Spec, v.Spec) {
-		return Deployed{Runtime: r, Version: newest}, nil
+	if len(versions) > 0 && versions[0].Image == v.Image && versions[0].Spec.Equal(v.Spec) {
+		return Deployed{Runtime: r, Version: versions[0]}, nil
 	}
 	v.Runtime = r.ID
 	if v, err = c.cfg.Store.CreateVersion(ctx, v); err != nil {
@@ -171,8 +172,10 @@ const keepVersions = 2
 // running session and none of the newest versions needs.
 func (c *Catalog) collectImages() {
 	c.collects.Go(func() {
-		c.collect.Lock()
-		defer c.collect.Unlock()
+		if !c.building.TryLock() {
+			return // whoever builds will collect
+		}
+		defer c.building.Unlock()
 		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 		defer cancel()
 		keep, err := c.imagesInUse(ctx)

@@ -78,14 +78,17 @@ func (c *Catalog) load(ctx context.Context, target string) (*entry, error) {
 		}
 		img, err := c.cfg.Builder.Open(ctx, versions[i].Image)
 		if err != nil {
+			c.cfg.Logger.Warn("open image", "runtime", r.ID, "version", e.Version, "err", err)
 			en.broken[e.Name] = isolde.Errorf(isolde.CodeConflict, "the image of agent runtime %s, version %d is gone", r.ID, e.Version).
 				WithHint("deploy it again").WithCause(err)
 			continue
 		}
 		en.targets[e.Name] = &Target{Runtime: r, Version: versions[i], Launch: c.launch(r, versions[i], img)}
 	}
-	c.resolved.Store(string(r.ID), en)
-	c.resolved.Store(r.Name, en)
+	if len(en.broken) == 0 { // what is broken may be mended
+		c.resolved.Store(string(r.ID), en)
+		c.resolved.Store(r.Name, en)
+	}
 	return en, nil
 }
 

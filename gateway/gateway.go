@@ -65,6 +65,9 @@ func (g *Gateway) Invoke(ctx context.Context, inv *isolde.Invocation) (resp *Res
 	done := func(err error) { g.Metrics.Invocation(target.Runtime.ID, err, time.Since(started)) }
 	defer func() {
 		if err != nil {
+			if ctx.Err() != nil { // the caller is gone; nobody failed
+				err = isolde.Errorf(isolde.CodeUnavailable, "the caller went away: %w", context.Cause(ctx))
+			}
 			done(err)
 			g.logFailure(inv, target, err)
 		}
@@ -106,16 +109,28 @@ type call struct {
 	cancel  context.CancelCauseFunc
 	limit   *time.Timer
 	done    func(error)
+
+	unwatch     func() bool // of the session's end
+	uninterrupt func() bool // of the body; nil if there is nothing to interrupt
 }
 
+// interrupter is a body whose Read can be ended from outside. A transport
+// does not return while it waits for the client's next byte.
+type interrupter interface{ Interrupt() }
+
 var (
-	errSyncLimit   = fmt.Errorf("no complete answer within %v", syncLimit)
-	errStreamLimit = fmt.Errorf("the stream took longer than %v", streamLimit)
+	errSessionEnded = errors.New("the session ended")
+	errSyncLimit    = fmt.Errorf("no complete answer within %v", syncLimit)
+	errStreamLimit  = fmt.Errorf("the stream took longer than %v", streamLimit)
 )
 
 func (c *call) send(ctx context.Context) (*Response, error) {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.limit = time.AfterFunc(syncLimit, func() { c.cancel(errSyncLimit) })
+	c.unwatch = context.AfterFunc(c.lease.Context(), func() { c.cancel(errSessionEnded) })
+	if i, ok := c.inv.Body.(interrupter); ok {
+		c.uninterrupt = context.AfterFunc(c.ctx, i.Interrupt)
+	}
 	req := (&http.Request{
 		Method:        c.inv.Method,
 		URL:           &url.URL{Path: c.inv.Path},
@@ -130,7 +145,7 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 	if err != nil {
 		return nil, c.failed("closed the connection without an answer", err)
 	}
-	if resp.StatusCode >= 400 {
+	if resp.StatusCode < 200 || resp.StatusCode > 299 { // AgentCore passes no redirect and no upgrade
 		return nil, c.refused(resp)
 	}
 	if isStream(resp.Header) && c.limit.Stop() {
@@ -161,7 +176,10 @@ func (c *call) failed(what string, err error) error {
 // refused keeps an agent's error answer for its owner; the caller gets what
 // AgentCore says in its place.
 func (c *call) refused(resp *http.Response) error {
-	text, _ := io.ReadAll(io.LimitReader(resp.Body, maxAgentError))
+	var text []byte
+	if resp.StatusCode != http.StatusSwitchingProtocols { // that one has no end
+		text, _ = io.ReadAll(io.LimitReader(resp.Body, maxAgentError))
+	}
 	resp.Body.Close()
 	c.lease.AgentError(isolde.AgentError{
 		Time: time.Now(), Request: c.inv.RequestID, Status: resp.StatusCode,
@@ -174,6 +192,10 @@ func (c *call) refused(resp *http.Response) error {
 
 func (c *call) close() {
 	c.limit.Stop()
+	c.unwatch()
+	if c.uninterrupt != nil {
+		c.uninterrupt() // what is left of the request is drained, not cut
+	}
 	c.cancel(nil)
 	c.lease.Release()
 }
@@ -200,6 +222,10 @@ func (b *Body) Read(p []byte) (int, error) {
 	}
 	return n, err
 }
+
+// Context ends when the answer must be over: at a limit, with the session, or
+// with the caller.
+func (b *Body) Context() context.Context { return b.call.ctx }
 
 // Close ends the invocation; if the body was not read to its end, the agent's
 // request is cancelled. Idempotent.

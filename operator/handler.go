@@ -232,11 +232,10 @@ func (h *Handler) find(r *http.Request) (isolde.Session, error) {
 	if err != nil {
 		return isolde.Session{}, err
 	}
-	list, err := h.list(r, id, maxEnded)
+	list, err := h.byID(r, id, want)
 	if err != nil {
 		return isolde.Session{}, err
 	}
-	list = slices.DeleteFunc(list, func(s isolde.Session) bool { return s.ID != want })
 	switch len(list) {
 	case 0:
 		return isolde.Session{}, isolde.Errorf(isolde.CodeNotFound, "no session %q", want).WithHint("isolde session ls lists them")
@@ -245,6 +244,22 @@ func (h *Handler) find(r *http.Request) (isolde.Session, error) {
 	default:
 		return isolde.Session{}, isolde.Errorf(isolde.CodeConflict, "%d agents have a session %q", len(list), want).WithHint("name one with --agent")
 	}
+}
+
+// byID lists the sessions with an id, each as it is now; of the agent runtime,
+// or of all if that is empty.
+func (h *Handler) byID(r *http.Request, runtime isolde.RuntimeID, id isolde.SessionID) ([]isolde.Session, error) {
+	list, err := h.Store.SessionsByID(r.Context(), id)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range h.Sessions.Sessions() { // starting ones have no record yet
+		if s.ID == id {
+			list = slices.DeleteFunc(list, func(old isolde.Session) bool { return old.Runtime == s.Runtime })
+			list = append(list, s)
+		}
+	}
+	return slices.DeleteFunc(list, func(s isolde.Session) bool { return runtime != "" && s.Runtime != runtime }), nil
 }
 
 func (h *Handler) session(r *http.Request) (any, error) {

@@ -103,11 +103,13 @@ type logState struct {
 // discover returns the sessions to show, oldest first: those that run, and
 // the newest that ended.
 func (st *logStream) discover(r *http.Request) ([]isolde.Session, error) {
+	if st.session != "" {
+		return st.h.byID(r, st.id, st.session)
+	}
 	list, err := st.h.list(r, st.id, maxEndedLogs)
 	if err != nil {
 		return nil, err
 	}
-	list = slices.DeleteFunc(list, func(s isolde.Session) bool { return st.session != "" && s.ID != st.session })
 	slices.Reverse(list)
 	return list, nil
 }

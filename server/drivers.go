@@ -32,7 +32,7 @@ func (s *Server) openDriver(ctx context.Context) (sandbox.Driver, error) {
 	if name != gvisor.Name && name != process.Name {
 		return nil, isolde.Errorf(isolde.CodeInvalid, "no driver %q", name).WithHint("there are: gvisor, process; isolde doctor tells which can run here")
 	}
-	instance, run, err := s.instance()
+	instance, run, err := instance(s.cfg.DataDir)
 	if err != nil {
 		return nil, err
 	}
@@ -83,10 +83,17 @@ func (s *Server) chooseDriver(ctx context.Context) (string, error) {
 	return "", why
 }
 
-// instance names this server among those of the machine, by its data
-// directory, and the folder for what it keeps until a reboot.
-func (s *Server) instance() (name, run string, err error) {
-	abs, err := filepath.Abs(s.cfg.DataDir)
+// RunDir is where a server on the data directory keeps what means nothing
+// after a reboot: its network namespaces, and gVisor's state.
+func RunDir(dataDir string) (string, error) {
+	_, dir, err := instance(dataDir)
+	return dir, err
+}
+
+// instance names a server among those of the machine, by its data directory,
+// and its RunDir.
+func instance(dataDir string) (name, dir string, err error) {
+	abs, err := filepath.Abs(dataDir)
 	if err != nil {
 		return "", "", fmt.Errorf("find data directory: %w", err)
 	}

@@ -19,6 +19,9 @@ type Lease struct {
 // URL are filled in. The answer's body must be read or closed before Release.
 func (l *Lease) RoundTrip(req *http.Request) (*http.Response, error) { return l.s.wire.RoundTrip(req) }
 
+// Context ends when the session's end begins.
+func (l *Lease) Context() context.Context { return l.s.life }
+
 // Session is the session's state now.
 func (l *Lease) Session() isolde.Session { return l.s.snapshot() }
 

@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/isolde-run/isolde"
 )
@@ -39,6 +40,30 @@ func (m *Manager) LogPath(key isolde.SessionKey) string {
 // RemoveLogs removes the logs of all sessions of an agent runtime.
 func (m *Manager) RemoveLogs(id isolde.RuntimeID) error {
 	return os.RemoveAll(filepath.Join(m.cfg.LogDir, string(id)))
+}
+
+// keepLogs is how long the log of a session that does not run is kept, like
+// the store's record of it.
+const keepLogs = 14 * 24 * time.Hour
+
+// removeOldLogs removes, now and daily, logs that nothing was written to for
+// keepLogs. A session cannot run that long without a line of its end.
+func (m *Manager) removeOldLogs() {
+	tick := time.NewTicker(24 * time.Hour)
+	defer tick.Stop()
+	for {
+		files, _ := filepath.Glob(filepath.Join(m.cfg.LogDir, "*", "*.log"))
+		for _, f := range files {
+			if fi, err := os.Stat(f); err == nil && time.Since(fi.ModTime()) > keepLogs {
+				os.Remove(f)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-m.actors.Done():
+			return
+		}
+	}
 }
 
 // OpenLog opens the log of a session, running or not; CodeNotFound if it has
@@ -139,18 +164,19 @@ func (r *LogReader) SeekTail(n int) error {
 	if err != nil {
 		return err
 	}
+	first := firstData(r.f) // nobody counts lines in a hole
 	r.rest, r.at = nil, size
 	switch {
 	case n == 0:
 		return nil
 	case n < 0:
-		r.at = firstData(r.f)
+		r.at = first
 		return nil
 	}
 	const block = 32 << 10
 	buf := make([]byte, block)
-	for end := size; end > 0; {
-		start := max(0, end-block)
+	for end := size; end > first; {
+		start := max(first, end-block)
 		k, err := r.f.ReadAt(buf[:end-start], start)
 		if err != nil && !errors.Is(err, io.EOF) {
 			return err
@@ -166,7 +192,7 @@ func (r *LogReader) SeekTail(n int) error {
 		}
 		end = start
 	}
-	r.at = firstData(r.f)
+	r.at = first
 	return nil
 }
 

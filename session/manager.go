@@ -21,6 +21,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/isolde-run/isolde"
@@ -80,9 +81,11 @@ type Manager struct {
 	letGo  context.CancelCauseFunc
 	wg     sync.WaitGroup
 
+	draining atomic.Bool
+	waiting  atomic.Int64 // calls of Acquire under way
+
 	mu       sync.RWMutex
 	sessions map[isolde.SessionKey]*session
-	draining bool
 }
 
 // Open finds the sessions that an earlier server left running and carries
@@ -103,6 +106,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		m.Close()
 		return nil, err
 	}
+	m.wg.Go(m.removeOldLogs)
 	return m, nil
 }
 
@@ -112,6 +116,8 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 // on sessions, CodeUnavailable while the server drains, ctx's cause when the
 // caller gave up waiting.
 func (m *Manager) Acquire(ctx context.Context, key isolde.SessionKey, launch *Launch) (*Lease, error) {
+	m.waiting.Add(1)
+	defer m.waiting.Add(-1)
 	for {
 		s, err := m.find(key, launch)
 		if err != nil {
@@ -145,6 +151,9 @@ func (m *Manager) Acquire(ctx context.Context, key isolde.SessionKey, launch *La
 
 // find returns the session of the key, a new one in Starting if there is none.
 func (m *Manager) find(key isolde.SessionKey, launch *Launch) (*session, error) {
+	if m.draining.Load() {
+		return nil, errDraining()
+	}
 	m.mu.RLock()
 	s := m.sessions[key]
 	m.mu.RUnlock()
@@ -156,7 +165,7 @@ func (m *Manager) find(key isolde.SessionKey, launch *Launch) (*session, error) 
 	if s := m.sessions[key]; s != nil {
 		return s, nil
 	}
-	if m.draining {
+	if m.draining.Load() { // again, under the lock that Close takes
 		return nil, errDraining()
 	}
 	if len(m.sessions) >= m.cfg.MaxSessions {
@@ -270,16 +279,14 @@ func (m *Manager) Stats(ctx context.Context, key isolde.SessionKey) (sandbox.Sta
 	return s.box.Stats(ctx)
 }
 
-// Drain refuses new sessions from now on and waits until no request runs, or
-// ctx ends.
+// Drain refuses requests from now on and waits until those that were admitted,
+// or wait for their session's start, are done, or ctx ends.
 func (m *Manager) Drain(ctx context.Context) error {
-	m.mu.Lock()
-	m.draining = true
-	m.mu.Unlock()
+	m.draining.Store(true)
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if !slices.ContainsFunc(m.all(), func(s *session) bool { return s.gate.inside() > 0 }) {
+		if m.waiting.Load() == 0 && !slices.ContainsFunc(m.all(), func(s *session) bool { return s.gate.inside() > 0 }) {
 			return nil
 		}
 		select {
@@ -294,7 +301,7 @@ func (m *Manager) Drain(ctx context.Context) error {
 // next Open; sessions that are starting end. Idempotent.
 func (m *Manager) Close() error {
 	m.mu.Lock()
-	m.draining = true
+	m.draining.Store(true) // no actor starts after this
 	m.mu.Unlock()
 	m.letGo(errDraining())
 	m.wg.Wait()

@@ -25,6 +25,8 @@ type session struct {
 	box      sandbox.Sandbox // set before ready is closed
 	wire     *wire           // to the agent; set before ready is closed
 	ending   chan struct{}   // closed when the end begins, with end set
+	life     context.Context // ends then, too
+	die      context.CancelFunc
 	end      end
 	gone     chan struct{} // closed when the sandbox is gone and the session forgotten
 	stop     stopRequest
@@ -70,8 +72,17 @@ func (m *Manager) newSession(key isolde.SessionKey, v isolde.VersionNumber, l is
 		gone:      make(chan struct{}),
 		stop:      stopRequest{asked: make(chan struct{})},
 	}
+	s.life, s.die = context.WithCancel(context.Background())
 	s.touch(time.Now())
 	return s
+}
+
+// beginEnd lets everybody who is concerned with the session know why it ends.
+func (s *session) beginEnd(e end) {
+	s.gate.close()
+	s.end = e
+	close(s.ending)
+	s.die()
 }
 
 // run is the actor of a session that starts.
@@ -126,6 +137,9 @@ func (s *session) live() {
 			}
 		case now := <-tick.C:
 			health.ping()
+			if s.gate.inside() > 0 {
+				s.touch(now) // for the record, should the server die now
+			}
 			if s.idleFor(now) >= s.lifecycle.IdleTimeout.Duration() && s.gate.closeIfEmpty() {
 				s.finish(end{"idle", "was idle for " + s.lifecycle.IdleTimeout.Duration().String()}, cfg.StopGrace)
 				return
@@ -150,7 +164,6 @@ const recordEvery = 10 * time.Second
 // fail ends a session that did not start.
 func (s *session) fail(err error) {
 	s.startErr = err
-	s.gate.close()
 	e := isolde.AsError(err)
 	s.m.cfg.Logger.Warn("session did not start", "runtime", s.key.Runtime, "session", s.key.Session, "err", err, "cause", e.Err)
 	s.log.Append("session did not start: " + e.Error())
@@ -160,8 +173,7 @@ func (s *session) fail(err error) {
 		s.lastError = &isolde.AgentError{Time: time.Now(), Message: e.Error()}
 	}
 	s.mu.Unlock()
-	s.end = end{"failed", "did not start: " + e.Message}
-	close(s.ending)
+	s.beginEnd(end{"failed", "did not start: " + e.Message})
 	s.record(time.Now())
 	s.m.forget(s)
 	close(s.ready)
@@ -172,9 +184,7 @@ func (s *session) fail(err error) {
 // off, the sandbox is taken away.
 func (s *session) finish(e end, grace time.Duration) {
 	log := s.m.cfg.Logger.With("runtime", s.key.Runtime, "session", s.key.Session, "sandbox", s.box.ID())
-	s.gate.close()
-	s.end = e
-	close(s.ending)
+	s.beginEnd(e)
 	s.wire.close()
 	if err := s.box.Stop(s.m.actors, grace); err != nil {
 		log.Error("sandbox left something behind", "err", err)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -48,6 +49,11 @@ func (st *memoryStore) Sessions(_ context.Context, _ isolde.RuntimeID, ended boo
 		}
 	}
 	return out, nil
+}
+
+func (st *memoryStore) SessionsByID(_ context.Context, id isolde.SessionID) ([]isolde.Session, error) {
+	all, err := st.Sessions(context.Background(), "", true, 0)
+	return slices.DeleteFunc(all, func(s isolde.Session) bool { return s.ID != id }), err
 }
 
 func (st *memoryStore) get(key isolde.SessionKey) isolde.Session {

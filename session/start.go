@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/isolde-run/isolde"
@@ -37,12 +38,13 @@ func (s *session) start(spec sandbox.Spec) (sandbox.Sandbox, error) {
 	}()
 	select {
 	case s.m.starts <- struct{}{}:
-		defer func() { <-s.m.starts }()
 	case <-stopped.Done():
 		return nil, s.startFailed(stopped, nil, nil)
 	}
 	ctx, cancel := context.WithTimeoutCause(stopped, cfg.InitTimeout, errInitTimeout)
 	defer cancel()
+	free := sync.OnceFunc(func() { <-s.m.starts })
+	defer free()
 	if err := s.log.open(); err != nil {
 		return nil, err
 	}
@@ -57,8 +59,10 @@ func (s *session) start(spec sandbox.Spec) (sandbox.Sandbox, error) {
 		labelMax:     strconv.Itoa(int(s.lifecycle.MaxLifetime)),
 		labelPort:    strconv.Itoa(s.port),
 	}
+	cfg.Logger.Debug("start sandbox", "runtime", s.key.Runtime, "session", s.key.Session, "sandbox", spec.ID)
 	from := s.log.Size()
 	box, err := cfg.Driver.Start(ctx, spec)
+	free() // an agent that is slow to be healthy holds up nobody else
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, s.startFailed(ctx, nil, err)
@@ -154,13 +158,16 @@ func (m *Manager) recover(ctx context.Context) error {
 	}
 	running := make(map[isolde.SessionKey]isolde.Session, len(records))
 	for _, r := range records {
+		if name := m.cfg.Driver.Name(); r.Driver != name { // their sandboxes would run on with nobody to end them
+			return isolde.Errorf(isolde.CodeConflict, "sessions of this data directory run under the driver %s, not %s", r.Driver, name).
+				WithHint("start with --driver %s, and end them (isolde session stop --all) before you change it", r.Driver)
+		}
 		running[r.Key()] = r
 	}
 	for _, box := range boxes {
 		s, err := m.fromLabels(box.Labels())
 		if err == nil {
-			_, known := running[s.key]
-			if !known || m.sessions[s.key] != nil {
+			if _, known := running[s.key]; !known {
 				err = errors.New("the store knows no such session")
 			}
 		}
@@ -176,8 +183,11 @@ func (m *Manager) recover(ctx context.Context) error {
 		s.requests.Store(r.Requests)
 		s.lastError = r.LastError
 		s.wire = newWire(box, s.port)
+		m.mu.Lock()
 		m.sessions[s.key] = s
+		m.mu.Unlock()
 		s.lastActive.Store(r.LastActiveAt.UnixNano())
+		s.busy.Store(r.Busy)
 		s.adopt(box)
 		m.wg.Go(s.live)
 		m.cfg.Logger.Info("session found again", "runtime", s.key.Runtime, "session", s.key.Session, "sandbox", box.ID())

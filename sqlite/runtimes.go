@@ -157,6 +157,9 @@ func (s *Store) PutSession(ctx context.Context, r isolde.Session) error {
 	if isForeignKey(err) {
 		return notFound(string(r.Runtime))
 	}
+	if err == nil && ended.Valid {
+		err = s.forgetOldSessions(ctx)
+	}
 	return wrap("put session", err)
 }
 
@@ -165,6 +168,11 @@ func (s *Store) Sessions(ctx context.Context, id isolde.RuntimeID, ended bool, l
 	return list(ctx, s.read, scanSession, "list sessions",
 		`SELECT record FROM sessions WHERE (?1 = '' OR runtime_id = ?1) AND (?2 OR ended_at IS NULL)
 		 ORDER BY started_at DESC LIMIT ?3`, id, ended, orAll(limit))
+}
+
+// SessionsByID implements isolde.SessionStore.
+func (s *Store) SessionsByID(ctx context.Context, id isolde.SessionID) ([]isolde.Session, error) {
+	return list(ctx, s.read, scanSession, "find session", `SELECT record FROM sessions WHERE id = ?`, id)
 }
 
 func scanSession(row scanner) (r isolde.Session, err error) {

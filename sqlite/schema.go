@@ -42,5 +42,6 @@ CREATE TABLE sessions (
 	PRIMARY KEY (runtime_id, id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sessions_by_start ON sessions (started_at);
+CREATE INDEX sessions_by_id ON sessions (id);
 CREATE INDEX sessions_by_end ON sessions (ended_at) WHERE ended_at IS NOT NULL;
 `}

@@ -48,11 +48,16 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	s.read.SetMaxOpenConns(8)
-	if _, err := s.write.ExecContext(ctx, `DELETE FROM sessions WHERE ended_at < ?`, micros(time.Now().Add(-keepEnded))); err != nil {
+	if err := s.forgetOldSessions(ctx); err != nil {
 		s.Close()
 		return nil, wrap("forget old sessions", err)
 	}
 	return s, nil
+}
+
+func (s *Store) forgetOldSessions(ctx context.Context) error {
+	_, err := s.write.ExecContext(ctx, `DELETE FROM sessions WHERE ended_at < ?`, micros(time.Now().Add(-keepEnded)))
+	return err
 }
 
 // Close closes the database.
@@ -110,6 +115,9 @@ func wrap(op string, err error) error {
 	}
 	if se, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch se.Code() & 0xff {
+		case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
+			return isolde.Errorf(isolde.CodeInternal, "%s: the file is no database or is damaged", op).
+				WithHint("restore it from a copy, or name another data directory with --data-dir").WithCause(err)
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
 			return isolde.Errorf(isolde.CodeInternal, "%s: the disk of the data directory is full or failing", op).WithCause(err)
 		}

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -21,7 +22,9 @@ import (
 	"github.com/isolde-run/isolde/internal/cli"
 	"github.com/isolde-run/isolde/internal/need"
 	"github.com/isolde-run/isolde/operator"
+	"github.com/isolde-run/isolde/sandbox"
 	"github.com/isolde-run/isolde/sandbox/sandboxtest"
+	"github.com/isolde-run/isolde/server"
 )
 
 // asIsolde makes this test binary the isolde command, so that servers are
@@ -55,9 +58,11 @@ type bed struct {
 	url    string
 	log    *bytes.Buffer // complete once read is closed
 	read   chan struct{}
-	server *exec.Cmd
-	client *operator.Client
-	flags  []string
+
+	earlier string // logs of servers before this one
+	server  *exec.Cmd
+	client  *operator.Client
+	flags   []string
 }
 
 // forEachDriver runs a test against a server of each driver that needs no
@@ -98,7 +103,7 @@ func newBed(t *testing.T, driver string, flags ...string) *bed {
 	if err := os.Symlink(images, filepath.Join(b.data, "images")); err != nil {
 		t.Fatal(err)
 	}
-	left := sandboxtest.Watch(filepath.Join(b.data, "sandboxes"), "/run/isolde")
+	left := watch(t, b.data)
 	b.start()
 	t.Cleanup(func() {
 		if t.Failed() {
@@ -109,13 +114,38 @@ func newBed(t *testing.T, driver string, flags ...string) *bed {
 			t.Error(err)
 		}
 		b.stop(syscall.SIGTERM)
+		left.own(b.earlier + b.log.String())
 		left.Check(t)
 		if t.Failed() {
-			t.Logf("server's log:\n%s", b.log)
+			t.Logf("server's log:\n%s", b.earlier+b.log.String())
 		}
 	})
 	return b
 }
+
+// leftovers looks for what one server leaves on the machine, where others run
+// at the same time.
+type leftovers struct{ *sandboxtest.Leftovers }
+
+func watch(t *testing.T, dataDir string) leftovers {
+	t.Helper()
+	run, err := server.RunDir(dataDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := leftovers{sandboxtest.Watch(filepath.Join(dataDir, "sandboxes"), run)}
+	l.Own(sandbox.ID(filepath.Base(run))) // is in the names of its links
+	return l
+}
+
+// own counts the sandboxes that a server's log names.
+func (l leftovers) own(log string) {
+	for _, id := range sandboxID.FindAllString(log, -1) {
+		l.Own(sandbox.ID(id))
+	}
+}
+
+var sandboxID = regexp.MustCompile(`\bs[0-9a-f]{10}\b`) // as sandbox.NewID makes them
 
 // start starts the server, again after stop or kill on the same data.
 func (b *bed) start() {
@@ -128,6 +158,9 @@ func (b *bed) start() {
 	}
 	if err := b.server.Start(); err != nil {
 		b.t.Fatal(err)
+	}
+	if b.log != nil {
+		b.earlier += b.log.String()
 	}
 	b.log = &bytes.Buffer{}
 	found := make(chan string, 1)

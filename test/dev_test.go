@@ -13,7 +13,6 @@ import (
 
 	"github.com/isolde-run/isolde/internal/need"
 	"github.com/isolde-run/isolde/operator"
-	"github.com/isolde-run/isolde/sandbox/sandboxtest"
 )
 
 // agentThatSays is an agent that answers every invocation with a text.
@@ -60,9 +59,8 @@ func TestDev(t *testing.T) {
 	agent := filepath.Join(folder, "agent.py")
 	writeFile(t, filepath.Join(folder, "isolde.yaml"), "name: edited\nentrypoint: agent.py\n")
 	writeFile(t, agent, fmt.Sprintf(agentThatSays, "first"))
-	left := sandboxtest.Watch("/run/isolde")
-	dev := command(t, cache, "dev", folder, "--listen", "127.0.0.1:0", "--driver", "process")
-	dev.Env = append(dev.Env, "XDG_CACHE_HOME="+cache)
+	left := watch(t, cache)
+	dev := command(t, cache, "dev", folder, "--listen", "127.0.0.1:0", "--driver", "process", "--data-dir", cache)
 	var out lockedBuffer
 	dev.Stdout, dev.Stderr = &out, &out
 	if err := dev.Start(); err != nil {
@@ -73,6 +71,11 @@ func TestDev(t *testing.T) {
 	stop := func() {
 		if !stopped {
 			stopped = true
+			if list, err := b.client.Sessions(t.Context(), "", false); err == nil {
+				for _, s := range list {
+					left.own(s.Sandbox)
+				}
+			}
 			_ = dev.Process.Signal(syscall.SIGINT)
 			if err := dev.Wait(); err != nil {
 				t.Errorf("isolde dev ended with %v", err)

@@ -14,7 +14,6 @@ import (
 	"testing"
 
 	"github.com/isolde-run/isolde/internal/need"
-	"github.com/isolde-run/isolde/sandbox/sandboxtest"
 )
 
 var codeBlock = regexp.MustCompile("(?ms)^```(\\w+)\n(.*?)^```")
@@ -101,7 +100,7 @@ func copyOfReadmeFolder(t *testing.T) string {
 type makeRun struct {
 	url   string
 	cmd   *exec.Cmd
-	left  *sandboxtest.Leftovers
+	left  leftovers
 	out   bytes.Buffer
 	ended chan struct{}
 	done  bool
@@ -123,7 +122,7 @@ func startMakeRun(t *testing.T) *makeRun {
 	if err := os.Symlink(images, filepath.Join(data, "images")); err != nil {
 		t.Fatal(err)
 	}
-	r.left = sandboxtest.Watch(filepath.Join(data, "sandboxes"), "/run/isolde")
+	r.left = watch(t, data)
 	r.cmd = exec.Command("make", "--no-print-directory", "run")
 	r.cmd.Dir = ".."
 	r.cmd.Env = append(os.Environ(), "ISOLDE_SERVER="+r.url, "ISOLDE_DATA_DIR="+data, "XDG_STATE_HOME="+t.TempDir(), "MAKEFLAGS=")
@@ -174,6 +173,7 @@ func (r *makeRun) stop(t *testing.T) {
 	}
 	<-r.ended
 	_ = r.cmd.Wait() // make reports the interrupt as it likes
+	r.left.own(r.out.String())
 	r.left.Check(t)
 	for _, want := range []string{"10", "44"} {
 		if !strings.Contains(r.out.String(), want) {

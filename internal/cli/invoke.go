@@ -277,6 +277,9 @@ func (a *app) apiError(ctx context.Context, c *operator.Client, in invocation, r
 	if err == nil && s.LastError != nil && (s.LastError.Request == "" || s.LastError.Request == resp.Header.Get(headerRequest)) {
 		a.err.printf("%s\n%s", a.err.bold("the agent's error:"), indent(s.LastError.Message))
 	}
+	if strings.Contains(e.Hint, "isolde logs") { // of which session, the server leaves open
+		return e.WithHint("%s", strings.Replace(e.Hint, "isolde logs", in.logsCommand(), 1))
+	}
 	return e.WithHint("see: %s", in.logsCommand())
 }
 
