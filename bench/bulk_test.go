@@ -35,7 +35,7 @@ func benchmarkBulk(b *testing.B, driver string) {
 		{name: "chunked", body: fmt.Appendf(nil, `{"bytes":%d,"chunked":true}`, isolde.MaxPayload), back: isolde.MaxPayload},
 	}
 	buf := make([]byte, 256<<10)
-	u := newBudget(30 * time.Second)
+	u := newBudget(20 * time.Second)
 	for b.Loop() {
 		if !u.round() {
 			continue

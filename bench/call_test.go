@@ -30,7 +30,7 @@ func benchmarkCall(b *testing.B, driver string, connections, calls int) {
 	}
 	var latency, rate [3]series
 	var used [3]usage
-	u := newBudget(20 * time.Second)
+	u := newBudget(12 * time.Second)
 	for b.Loop() {
 		if !u.round() {
 			continue

@@ -31,7 +31,7 @@ func startCarrying(b *testing.B, driver string) *carrying {
 	s := startServer(b, driver)
 	path := s.deploy(benchAgent)
 	session := s.session(path)
-	dir := networkOf(b, session.Sandbox)
+	dir := s.net
 	dialAgent, closeRouter, err := openAgent(b.Context(), dir, session.Sandbox)
 	if err != nil {
 		b.Fatal(err)

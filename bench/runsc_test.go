@@ -35,8 +35,7 @@ type bareRunsc struct {
 func newBareRunsc(b *testing.B, s *server, sandbox string) *bareRunsc {
 	b.Helper()
 	r := &bareRunsc{path: need.GVisor(b), dir: tempDir(b)}
-	home := filepath.Join(s.dir, "sandboxes", "gvisor", sandbox)
-	text, err := os.ReadFile(filepath.Join(home, "bundle", "config.json"))
+	text, err := os.ReadFile(filepath.Join(bundleOf(b, s, sandbox), "config.json"))
 	if err == nil {
 		err = json.Unmarshal(text, &r.spec)
 	}
@@ -64,6 +63,24 @@ func newBareRunsc(b *testing.B, s *server, sandbox string) *bareRunsc {
 		b.Fatalf("control groups of sandbox %s: %v, %v", sandbox, r.groups, err)
 	}
 	return r
+}
+
+// bundleOf finds the bundle of a sandbox on the command line of its gVisor.
+func bundleOf(b *testing.B, s *server, sandbox string) string {
+	b.Helper()
+	for _, pid := range processesOf(b, s, sandbox) {
+		args, err := readStrings(fmt.Sprintf("/proc/%d/cmdline", pid))
+		if err != nil {
+			continue // it has ended
+		}
+		for _, arg := range args {
+			if dir, ok := strings.CutPrefix(arg, "--bundle="); ok {
+				return dir
+			}
+		}
+	}
+	b.Fatalf("sandbox %s has no bundle", sandbox)
+	return ""
 }
 
 // start returns how long runsc took to return, and the agent to its first

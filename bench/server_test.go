@@ -5,6 +5,7 @@ package bench
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"net/http"
 	"net/url"
 	"os"
@@ -33,6 +34,7 @@ type server struct {
 	driver string
 	dir    string // its data directory
 	client operator.Client
+	net    string // folder of its network; "" before the first session
 	left   *sandboxtest.Leftovers
 }
 
@@ -60,7 +62,12 @@ func startServer(b *testing.B, driver string) *server {
 		b.Fatal(err)
 	}
 	s.left = sandboxtest.Watch(filepath.Join(s.dir, "sandboxes"))
-	b.Cleanup(func() { s.left.Check(b) }) // once the server has ended
+	b.Cleanup(func() { // once the server has ended
+		s.left.Check(b)
+		if _, err := os.Lstat(s.net); s.net != "" && !errors.Is(err, os.ErrNotExist) {
+			b.Errorf("left behind: %s", s.net)
+		}
+	})
 	s.process = startProcess(b, roleServer, s.dir, args)
 	s.client = operator.Client{URL: s.url, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	b.Cleanup(func() {
@@ -122,6 +129,7 @@ func (s *server) session(path string) operator.Session {
 		s.b.Fatalf("session %+v: %v", got, err)
 	}
 	s.left.Own(sandbox.ID(got.Sandbox))
+	s.net = networkOf(s.b, got.Sandbox)
 	return got
 }
 

@@ -33,10 +33,10 @@ func BenchmarkStart(b *testing.B) {
 		repeat              int
 		budget              time.Duration
 	}{
-		{"process/go", "process", goAgent, 5, 25 * time.Second},
-		{"gvisor/go", "gvisor", goAgent, 3, 60 * time.Second},
-		{"process/python", "process", pythonAgent, 1, 60 * time.Second},
-		{"gvisor/python", "gvisor", pythonAgent, 1, 90 * time.Second},
+		{"process/go", "process", goAgent, 5, 20 * time.Second},
+		{"gvisor/go", "gvisor", goAgent, 3, 35 * time.Second},
+		{"process/python", "process", pythonAgent, 1, 35 * time.Second},
+		{"gvisor/python", "gvisor", pythonAgent, 1, 60 * time.Second},
 	} {
 		b.Run(c.name, func(b *testing.B) { benchmarkStart(b, c.driver, c.agent, c.repeat, c.budget) })
 	}

@@ -34,7 +34,7 @@ func benchmarkStream(b *testing.B, streams int) {
 		listen(b, clients[side])
 	}
 	var first, delay [3]series
-	u := newBudget(40 * time.Second)
+	u := newBudget(25 * time.Second)
 	for b.Loop() {
 		if !u.round() {
 			continue
