@@ -94,6 +94,7 @@ func (s *session) run(spec sandbox.Spec) {
 	}
 	s.touch(time.Now())
 	s.adopt(box)
+	s.record(time.Time{})
 	s.m.cfg.Metrics.SessionStarted(s.m.cfg.Driver.Name(), time.Since(s.startedAt))
 	s.live()
 }
@@ -105,7 +106,6 @@ func (s *session) adopt(box sandbox.Sandbox) {
 	s.mu.Unlock()
 	s.box = box
 	close(s.ready)
-	s.record(time.Time{})
 }
 
 // live watches over a running session until it ends or the manager lets go.

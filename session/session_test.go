@@ -27,11 +27,15 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type memoryStore struct {
 	mu      sync.Mutex
 	records map[isolde.SessionKey]isolde.Session
+	deleted bool // the agent runtime is
 }
 
 func (st *memoryStore) PutSession(_ context.Context, s isolde.Session) error {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if st.deleted {
+		return isolde.Errorf(isolde.CodeNotFound, "no agent runtime %q", s.Runtime)
+	}
 	if st.records == nil {
 		st.records = make(map[isolde.SessionKey]isolde.Session)
 	}
@@ -466,11 +470,80 @@ func TestSessionLostWithTheServerIsRecordedAsEnded(t *testing.T) {
 	})
 }
 
-func TestSandboxOfNoSessionIsStoppedAtStart(t *testing.T) {
+func TestSessionThatHadJustStartedSurvivesTheServersDeath(t *testing.T) {
+	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
+		b.invoke(key, "x")
+		before, _ := b.m.Session(key)
+		b.m.Close()
+		b.store.records = nil // as if killed before it was written
+		b.open()
+		if after, err := b.m.Session(key); err != nil || after.Sandbox != before.Sandbox {
+			t.Errorf("session = %+v, %v", after, err)
+		}
+		if r := b.store.get(key); r.Sandbox != before.Sandbox {
+			t.Errorf("record = %+v", r)
+		}
+	})
+}
+
+func TestChangeOfDriverIsRefusedWhileSessionsRun(t *testing.T) {
 	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
 		b.invoke(key, "x")
 		b.m.Close()
-		b.store.records = nil
+		r := b.store.get(key)
+		r.Driver = "other"
+		_ = b.store.PutSession(t.Context(), r)
+		if _, err := Open(t.Context(), b.cfg); isolde.CodeOf(err) != isolde.CodeConflict || !strings.Contains(err.Error(), "--driver other") {
+			t.Errorf("open = %v", err)
+		}
+	})
+}
+
+func TestDrainWaitsForRequestsAndRefusesNewOnes(t *testing.T) {
+	inBubble(t, sandboxtest.Script{HealthyAfter: 5 * time.Second}, func(t *testing.T, b *bed) {
+		served := make(chan string, 1)
+		go func() { served <- b.invoke(key, "x") }() // waits for the start
+		synctest.Wait()
+		drained := make(chan error, 1)
+		go func() { drained <- b.m.Drain(t.Context()) }()
+		synctest.Wait()
+		if _, err := b.m.Acquire(t.Context(), key, b.launch); isolde.CodeOf(err) != isolde.CodeUnavailable {
+			t.Errorf("acquire while draining = %v", err)
+		}
+		if err := <-drained; err != nil || len(served) != 1 {
+			t.Errorf("drained with %v; %d served", err, len(served))
+		}
+	})
+}
+
+func TestSlowAgentsHoldUpNobodyElse(t *testing.T) {
+	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
+		b.fake.Script = func(spec sandbox.Spec) sandboxtest.Script {
+			if spec.Labels[labelSession] == string(key.Session) {
+				return sandboxtest.Script{}
+			}
+			return sandboxtest.Script{HealthyAfter: time.Hour}
+		}
+		for i := range 4 * cap(b.m.starts) {
+			slow := key
+			slow.Session = isolde.SessionID(fmt.Sprint("slow-", i))
+			go func() { _, _ = b.m.Acquire(t.Context(), slow, b.launch) }()
+		}
+		synctest.Wait()
+		start := time.Now()
+		b.invoke(key, "x")
+		if d := time.Since(start); d > time.Second {
+			t.Errorf("a healthy agent waited %v", d)
+		}
+		time.Sleep(3 * time.Minute) // the slow ones have given up
+	})
+}
+
+func TestSandboxOfADeletedAgentIsStoppedAtStart(t *testing.T) {
+	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
+		b.invoke(key, "x")
+		b.m.Close()
+		b.store.records, b.store.deleted = nil, true
 		b.open()
 		if n := b.fake.Live(); n != 0 {
 			t.Errorf("%d sandboxes live, want none", n)

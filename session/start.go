@@ -165,12 +165,7 @@ func (m *Manager) recover(ctx context.Context) error {
 		running[r.Key()] = r
 	}
 	for _, box := range boxes {
-		s, err := m.fromLabels(box.Labels())
-		if err == nil {
-			if _, known := running[s.key]; !known {
-				err = errors.New("the store knows no such session")
-			}
-		}
+		s, err := m.takeUp(ctx, box, running)
 		if err != nil {
 			m.cfg.Logger.Warn("stop a sandbox of no session", "sandbox", box.ID(), "err", err)
 			if err := box.Stop(ctx, 0); err != nil {
@@ -178,17 +173,7 @@ func (m *Manager) recover(ctx context.Context) error {
 			}
 			continue
 		}
-		r := running[s.key]
 		delete(running, s.key)
-		s.requests.Store(r.Requests)
-		s.lastError = r.LastError
-		s.wire = newWire(box, s.port)
-		m.mu.Lock()
-		m.sessions[s.key] = s
-		m.mu.Unlock()
-		s.lastActive.Store(r.LastActiveAt.UnixNano())
-		s.busy.Store(r.Busy)
-		s.adopt(box)
 		m.wg.Go(s.live)
 		m.cfg.Logger.Info("session found again", "runtime", s.key.Runtime, "session", s.key.Session, "sandbox", box.ID())
 	}
@@ -199,6 +184,35 @@ func (m *Manager) recover(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// takeUp makes a sandbox found again the sandbox of its session. running holds
+// the store's records; a server that was killed may have left none of a
+// session that had just started, and the labels are enough.
+func (m *Manager) takeUp(ctx context.Context, box sandbox.Sandbox, running map[isolde.SessionKey]isolde.Session) (*session, error) {
+	s, err := m.fromLabels(box.Labels())
+	if err != nil {
+		return nil, err
+	}
+	if r, ok := running[s.key]; ok {
+		s.requests.Store(r.Requests)
+		s.lastError = r.LastError
+		s.lastActive.Store(r.LastActiveAt.UnixNano())
+		s.busy.Store(r.Busy)
+	}
+	s.boxID = box.ID()
+	if err := m.cfg.Store.PutSession(ctx, s.snapshot()); err != nil {
+		return nil, err // its agent runtime was deleted
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.sessions[s.key] != nil {
+		return nil, errors.New("its session has another")
+	}
+	m.sessions[s.key] = s
+	s.wire = newWire(box, s.port)
+	s.adopt(box)
+	return s, nil
 }
 
 // fromLabels makes the session of a sandbox found again.
