@@ -208,6 +208,11 @@ func copyHeader(dst, src http.Header) {
 			dst[name] = v
 		}
 	}
+	for _, v := range src["Connection"] { // names further headers of the hop to the agent
+		for name := range strings.SplitSeq(v, ",") {
+			dst.Del(strings.TrimSpace(name))
+		}
+	}
 }
 
 var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}

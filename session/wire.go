@@ -31,7 +31,7 @@ func newWire(box sandbox.Sandbox, port int) *wire {
 	w.transport = &http.Transport{
 		DialContext:         w.dial,
 		DisableCompression:  true, // bytes pass untouched
-		MaxIdleConnsPerHost: 256, // a dial visits another namespace; bench/ Stream shows its price
+		MaxIdleConnsPerHost: 256,  // a dial visits another namespace; bench/ Stream shows its price
 		// uvicorn closes a kept-alive connection after 5 s; ours must go first,
 		// or a request meets the close.
 		IdleConnTimeout: 3 * time.Second,
