@@ -215,21 +215,30 @@ func copyHeader(dst, src http.Header) {
 	}
 }
 
-var buffers = sync.Pool{New: func() any { return new([64 << 10]byte) }}
+// The sizes answers are copied by, measured in bench/ Bulk: the larger one
+// where no part has to be passed on at once.
+const (
+	streamBuffer = 64 << 10
+	bulkBuffer   = 256 << 10
+)
+
+var buffers = sync.Pool{New: func() any { return new([bulkBuffer]byte) }}
 
 // copyBody passes the answer on as it arrives; a part of a stream is flushed
 // at once.
 func copyBody(w io.Writer, rc *http.ResponseController, resp *gateway.Response) error {
-	buf := buffers.Get().(*[64 << 10]byte)
-	defer buffers.Put(buf)
+	pooled := buffers.Get().(*[bulkBuffer]byte)
+	defer buffers.Put(pooled)
+	buf := pooled[:]
 	flush := resp.Streams()
 	if flush {
+		buf = buf[:streamBuffer]
 		if err := rc.Flush(); err != nil { // the header, before the first part
 			return err
 		}
 	}
 	for {
-		n, err := resp.Body.Read(buf[:])
+		n, err := resp.Body.Read(buf)
 		if n > 0 {
 			if _, err := w.Write(buf[:n]); err != nil {
 				return err

@@ -3,6 +3,7 @@ package session
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -78,6 +79,20 @@ func (w *wire) close() {
 type trackedConn struct {
 	net.Conn
 	wire *wire
+}
+
+// bulkBuffer is what a large body is copied by, measured in bench/ Bulk: with
+// 64 KiB 100 MB take 1.5 times as long.
+const bulkBuffer = 256 << 10
+
+var bulkBuffers = sync.Pool{New: func() any { return new([bulkBuffer]byte) }}
+
+// ReadFrom writes a body of known length, which the transport hands over whole.
+func (c *trackedConn) ReadFrom(r io.Reader) (int64, error) {
+	buf := bulkBuffers.Get().(*[bulkBuffer]byte)
+	defer bulkBuffers.Put(buf)
+	// Without their other methods, which io.CopyBuffer would prefer to the buffer.
+	return io.CopyBuffer(struct{ io.Writer }{c.Conn}, struct{ io.Reader }{r}, buf[:])
 }
 
 func (c *trackedConn) Close() error {
