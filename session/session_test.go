@@ -204,6 +204,20 @@ func TestRequestsThatMeetAStartWaitForIt(t *testing.T) {
 	})
 }
 
+// On the bubble's clock: a start must not wait long for its next look at an
+// agent that was not listening yet, whenever that begins to.
+func TestAgentIsUsedAsSoonAsItListens(t *testing.T) {
+	for begin := 3 * time.Second; begin < 4*time.Second; begin += 70 * time.Millisecond {
+		inBubble(t, sandboxtest.Script{HealthyAfter: begin}, func(t *testing.T, b *bed) {
+			start := time.Now()
+			b.invoke(key, "x")
+			if late := time.Since(start) - begin; late < 0 || late > 50*time.Millisecond {
+				t.Errorf("served %v after the agent listened at %v", late, begin)
+			}
+		})
+	}
+}
+
 func TestEachSessionHasASandboxOfItsOwn(t *testing.T) {
 	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
 		other := key

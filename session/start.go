@@ -99,6 +99,7 @@ func (s *session) awaitHealthy(ctx context.Context, box sandbox.Sandbox) error {
 		// Growing, so that an agent which is slow to answer is waited for.
 		attempt, cancel := context.WithTimeout(ctx, max(250*time.Millisecond, 20*pause))
 		p := ping(attempt, s.wire)
+		late := attempt.Err() != nil
 		cancel()
 		if p.err == nil {
 			s.busy.Store(p.busy)
@@ -111,7 +112,7 @@ func (s *session) awaitHealthy(ctx context.Context, box sandbox.Sandbox) error {
 			return p.err
 		case <-time.After(pause):
 		}
-		if pause < 25*time.Millisecond || !p.answered && attempt.Err() != nil && pause < 250*time.Millisecond {
+		if pause < 25*time.Millisecond || late && pause < 250*time.Millisecond {
 			pause += pause / 4
 		}
 	}
