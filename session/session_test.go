@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -22,156 +21,6 @@ import (
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
-
-// memoryStore is an isolde.SessionStore for tests.
-type memoryStore struct {
-	mu      sync.Mutex
-	records map[isolde.SessionKey]isolde.Session
-	deleted bool // the agent runtime is
-}
-
-func (st *memoryStore) PutSession(_ context.Context, s isolde.Session) error {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	if st.deleted {
-		return isolde.Errorf(isolde.CodeNotFound, "no agent runtime %q", s.Runtime)
-	}
-	if st.records == nil {
-		st.records = make(map[isolde.SessionKey]isolde.Session)
-	}
-	st.records[s.Key()] = s
-	return nil
-}
-
-func (st *memoryStore) Sessions(_ context.Context, _ isolde.RuntimeID, ended bool, _ int) ([]isolde.Session, error) {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	var out []isolde.Session
-	for _, s := range st.records {
-		if ended || s.EndedAt.IsZero() {
-			out = append(out, s)
-		}
-	}
-	return out, nil
-}
-
-func (st *memoryStore) SessionsByID(_ context.Context, id isolde.SessionID) ([]isolde.Session, error) {
-	all, err := st.Sessions(context.Background(), "", true, 0)
-	return slices.DeleteFunc(all, func(s isolde.Session) bool { return s.ID != id }), err
-}
-
-func (st *memoryStore) get(key isolde.SessionKey) isolde.Session {
-	st.mu.Lock()
-	defer st.mu.Unlock()
-	return st.records[key]
-}
-
-// bed is a manager on a fake driver inside a synctest bubble.
-type bed struct {
-	t      *testing.T
-	fake   *sandboxtest.Fake
-	store  *memoryStore
-	cfg    Config
-	m      *Manager
-	launch *Launch
-}
-
-var key = isolde.SessionKey{Runtime: "agent-0123456789", Session: "session-000000000000000000000000000001"}
-
-func newBed(t *testing.T, script sandboxtest.Script) *bed {
-	b := &bed{t: t, fake: &sandboxtest.Fake{}, store: &memoryStore{}}
-	b.fake.Script = func(sandbox.Spec) sandboxtest.Script { return script }
-	b.cfg = Config{Driver: b.fake, Store: b.store, LogDir: t.TempDir()}
-	b.launch = &Launch{Version: 3, Spec: sandbox.Spec{Ports: []int{8080}}}
-	b.open()
-	t.Cleanup(func() {
-		b.m.Close()
-		b.fake.StopAll()
-	})
-	return b
-}
-
-func (b *bed) open() {
-	b.t.Helper()
-	m, err := Open(b.t.Context(), b.cfg)
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	b.m = m
-}
-
-func (b *bed) acquire(key isolde.SessionKey) *Lease {
-	b.t.Helper()
-	l, err := b.m.Acquire(b.t.Context(), key, b.launch)
-	if err != nil {
-		b.t.Fatalf("acquire: %v", err)
-	}
-	return l
-}
-
-// invoke sends a request and returns the answer.
-func (b *bed) invoke(key isolde.SessionKey, body string) string {
-	b.t.Helper()
-	l := b.acquire(key)
-	defer l.Release()
-	out, err := roundTrip(b.t.Context(), l, body)
-	if err != nil {
-		b.t.Fatalf("invoke: %v", err)
-	}
-	return out
-}
-
-func roundTrip(ctx context.Context, l *Lease, body string) (string, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "/invocations", strings.NewReader(body))
-	if err != nil {
-		return "", err
-	}
-	resp, err := l.RoundTrip(req)
-	if err != nil {
-		return "", l.Failed(ctx, "request", "broke off", err)
-	}
-	defer resp.Body.Close()
-	out, err := io.ReadAll(resp.Body)
-	return string(out), err
-}
-
-func (b *bed) sandbox() *sandboxtest.FakeSandbox {
-	b.t.Helper()
-	all := b.fake.Sandboxes()
-	if len(all) != 1 {
-		b.t.Fatalf("%d sandboxes live, want 1", len(all))
-	}
-	return all[0]
-}
-
-// wantEnded checks that the session has ended and why.
-func (b *bed) wantEnded(reason string) {
-	b.t.Helper()
-	synctest.Wait()
-	if n := b.fake.Live(); n != 0 {
-		b.t.Errorf("%d sandboxes live, want none", n)
-	}
-	if _, err := b.m.Session(key); isolde.CodeOf(err) != isolde.CodeNotFound {
-		b.t.Errorf("session still there: %v", err)
-	}
-	if got := b.store.get(key); got.State != isolde.SessionStopped || got.EndedAt.IsZero() || !strings.Contains(got.EndReason, reason) {
-		b.t.Errorf("record = %s, ended %v because it %q; want Stopped because it …%s…", got.State, got.EndedAt, got.EndReason, reason)
-	}
-}
-
-func (b *bed) wantState(want isolde.SessionState) {
-	b.t.Helper()
-	synctest.Wait()
-	s, err := b.m.Session(key)
-	if err != nil || s.State != want {
-		b.t.Errorf("state = %q, %v; want %s", s.State, err, want)
-	}
-}
-
-func inBubble(t *testing.T, script sandboxtest.Script, f func(t *testing.T, b *bed)) {
-	t.Helper()
-	synctest.Test(t, func(t *testing.T) { f(t, newBed(t, script)) })
-}
 
 func TestFirstRequestStartsTheSandboxAndLaterOnesReuseIt(t *testing.T) {
 	inBubble(t, sandboxtest.Script{StartDelay: time.Second, HealthyAfter: 2 * time.Second}, func(t *testing.T, b *bed) {
@@ -453,83 +302,6 @@ func TestStopWhileStarting(t *testing.T) {
 	})
 }
 
-func TestSessionsSurviveARestartOfTheServer(t *testing.T) {
-	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
-		b.invoke(key, "x")
-		before, _ := b.m.Session(key)
-		time.Sleep(10 * time.Minute)
-		b.m.Close()
-		if b.fake.Live() != 1 {
-			t.Fatal("the sandbox went with the server")
-		}
-		time.Sleep(time.Minute)
-		b.open()
-		b.wantState(isolde.SessionIdle)
-		after, _ := b.m.Session(key)
-		if after.Sandbox != before.Sandbox || !after.StartedAt.Equal(before.StartedAt) || after.Version != before.Version || after.Requests != before.Requests {
-			t.Errorf("session after the restart = %+v, before %+v", after, before)
-		}
-		time.Sleep(4*time.Minute + 2*time.Second) // the idle clock went on
-		b.wantEnded("idle")
-	})
-}
-
-func TestSessionLostWithTheServerIsRecordedAsEnded(t *testing.T) {
-	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
-		b.invoke(key, "x")
-		b.m.Close()
-		b.fake.StopAll()
-		b.open()
-		b.wantEnded("was gone when the server came back")
-	})
-}
-
-func TestSessionThatHadJustStartedSurvivesTheServersDeath(t *testing.T) {
-	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
-		b.invoke(key, "x")
-		before, _ := b.m.Session(key)
-		b.m.Close()
-		b.store.records = nil // as if killed before it was written
-		b.open()
-		if after, err := b.m.Session(key); err != nil || after.Sandbox != before.Sandbox {
-			t.Errorf("session = %+v, %v", after, err)
-		}
-		if r := b.store.get(key); r.Sandbox != before.Sandbox {
-			t.Errorf("record = %+v", r)
-		}
-	})
-}
-
-func TestChangeOfDriverIsRefusedWhileSessionsRun(t *testing.T) {
-	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
-		b.invoke(key, "x")
-		b.m.Close()
-		r := b.store.get(key)
-		r.Driver = "other"
-		_ = b.store.PutSession(t.Context(), r)
-		if _, err := Open(t.Context(), b.cfg); isolde.CodeOf(err) != isolde.CodeConflict || !strings.Contains(err.Error(), "--driver other") {
-			t.Errorf("open = %v", err)
-		}
-	})
-}
-
-func TestDrainWaitsForRequestsAndRefusesNewOnes(t *testing.T) {
-	inBubble(t, sandboxtest.Script{HealthyAfter: 5 * time.Second}, func(t *testing.T, b *bed) {
-		served := make(chan string, 1)
-		go func() { served <- b.invoke(key, "x") }() // waits for the start
-		synctest.Wait()
-		drained := make(chan error, 1)
-		go func() { drained <- b.m.Drain(t.Context()) }()
-		synctest.Wait()
-		if _, err := b.m.Acquire(t.Context(), key, b.launch); isolde.CodeOf(err) != isolde.CodeUnavailable {
-			t.Errorf("acquire while draining = %v", err)
-		}
-		if err := <-drained; err != nil || len(served) != 1 {
-			t.Errorf("drained with %v; %d served", err, len(served))
-		}
-	})
-}
-
 func TestSlowAgentsHoldUpNobodyElse(t *testing.T) {
 	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
 		b.fake.Script = func(spec sandbox.Spec) sandboxtest.Script {
@@ -550,18 +322,6 @@ func TestSlowAgentsHoldUpNobodyElse(t *testing.T) {
 			t.Errorf("a healthy agent waited %v", d)
 		}
 		time.Sleep(3 * time.Minute) // the slow ones have given up
-	})
-}
-
-func TestSandboxOfADeletedAgentIsStoppedAtStart(t *testing.T) {
-	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
-		b.invoke(key, "x")
-		b.m.Close()
-		b.store.records, b.store.deleted = nil, true
-		b.open()
-		if n := b.fake.Live(); n != 0 {
-			t.Errorf("%d sandboxes live, want none", n)
-		}
 	})
 }
 
