@@ -13,7 +13,9 @@ type Code string
 // The codes. Their wire names are the exception names of the AgentCore API
 // (botocore's bedrock-agentcore and bedrock-agentcore-control models).
 const (
-	CodeInvalid       Code = "invalid"        // the request is malformed or out of bounds
+	CodeInvalid       Code = "invalid"        // the request is out of bounds
+	CodeMalformed     Code = "malformed"      // the request cannot be parsed
+	CodeMismatch      Code = "mismatch"       // a client token was used for another request before
 	CodeUnauthorized  Code = "unauthorized"   // no credentials, where a token is needed
 	CodeDenied        Code = "denied"         // credentials without the right
 	CodeNotFound      Code = "not_found"      // no such runtime, endpoint, version or session
@@ -31,21 +33,24 @@ type codeInfo struct {
 	status    int    // HTTP status
 	exception string // value of the X-Amzn-ErrorType header
 	exit      int    // exit code of the isolde command
+	reason    string // of a ValidationException, which must have one
 }
 
 var codes = map[Code]codeInfo{
-	CodeInvalid:       {http.StatusBadRequest, "ValidationException", 2},
-	CodeUnauthorized:  {http.StatusUnauthorized, "UnauthorizedException", 3},
-	CodeDenied:        {http.StatusForbidden, "AccessDeniedException", 3},
-	CodeNotFound:      {http.StatusNotFound, "ResourceNotFoundException", 4},
-	CodeConflict:      {http.StatusConflict, "ConflictException", 5},
-	CodeQuota:         {http.StatusPaymentRequired, "ServiceQuotaExceededException", 6},
-	CodeThrottled:     {http.StatusTooManyRequests, "ThrottlingException", 6},
-	CodeAgent:         {http.StatusFailedDependency, "RuntimeClientError", 7},
-	CodeInternal:      {http.StatusInternalServerError, "InternalServerException", 1},
-	CodeUnavailable:   {http.StatusServiceUnavailable, "ServiceUnavailableException", 8},
-	CodeUnsupported:   {http.StatusBadRequest, "ValidationException", 9},
-	CodeNotConfigured: {http.StatusBadRequest, "ValidationException", 2},
+	CodeInvalid:       {http.StatusBadRequest, "ValidationException", 2, "FieldValidationFailed"},
+	CodeMalformed:     {http.StatusBadRequest, "ValidationException", 2, "CannotParse"},
+	CodeMismatch:      {http.StatusBadRequest, "ValidationException", 2, "IdempotentParameterMismatchException"},
+	CodeUnauthorized:  {http.StatusUnauthorized, "UnauthorizedException", 3, ""},
+	CodeDenied:        {http.StatusForbidden, "AccessDeniedException", 3, ""},
+	CodeNotFound:      {http.StatusNotFound, "ResourceNotFoundException", 4, ""},
+	CodeConflict:      {http.StatusConflict, "ConflictException", 5, ""},
+	CodeQuota:         {http.StatusPaymentRequired, "ServiceQuotaExceededException", 6, ""},
+	CodeThrottled:     {http.StatusTooManyRequests, "ThrottlingException", 6, ""},
+	CodeAgent:         {http.StatusFailedDependency, "RuntimeClientError", 7, ""},
+	CodeInternal:      {http.StatusInternalServerError, "InternalServerException", 1, ""},
+	CodeUnavailable:   {http.StatusServiceUnavailable, "ServiceUnavailableException", 8, ""},
+	CodeUnsupported:   {http.StatusBadRequest, "ValidationException", 9, "FieldValidationFailed"},
+	CodeNotConfigured: {http.StatusBadRequest, "ValidationException", 2, "FieldValidationFailed"},
 }
 
 // HTTPStatus is the status an HTTP caller gets.
@@ -56,6 +61,9 @@ func (c Code) Exception() string { return c.info().exception }
 
 // ExitCode is what the isolde command exits with.
 func (c Code) ExitCode() int { return c.info().exit }
+
+// Reason is the reason that a ValidationException must name; empty for others.
+func (c Code) Reason() string { return c.info().reason }
 
 func (c Code) info() codeInfo {
 	if i, ok := codes[c]; ok {
@@ -68,10 +76,11 @@ func (c Code) info() codeInfo {
 // the caller; Err is for the operator's log alone and may hold anything.
 type Error struct {
 	Code    Code
-	Op      string // what was being done, e.g. "deploy"; may be empty
-	Message string // what is wrong with this input, naming the value
-	Hint    string // what to do about it; may be empty
-	Err     error  // the cause; may be nil
+	Op      string  // what was being done, e.g. "deploy"; may be empty
+	Message string  // what is wrong with this input, naming the value
+	Hint    string  // what to do about it; may be empty
+	Fields  []Field // the fields at fault, with CodeInvalid; may be empty
+	Err     error   // the cause; may be nil
 }
 
 // Errorf makes an Error with a formatted message. A %w verb sets Err as well.

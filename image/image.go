@@ -34,6 +34,11 @@ type Builder interface {
 	// Hint says what to do. Nothing is left of a build that failed but what
 	// it can use again. progress is called in order, never concurrently.
 	Build(ctx context.Context, src Source, progress func(Progress)) (Image, error)
+	// Import makes the image of a container image: ref is a reference as docker
+	// pull takes it, "oci:PATH[:TAG]" for an OCI layout or "docker-archive:PATH" for
+	// the output of docker save, both on this machine. Registry credentials come from the Docker
+	// configuration. Errors and progress are as Build's.
+	Import(ctx context.Context, ref string, progress func(Progress)) (Image, error)
 	// Open finds a built image by its digest; CodeNotFound if it is gone.
 	Open(ctx context.Context, digest string) (Image, error)
 	// Collect removes whatever no digest in keep needs, and returns the bytes
@@ -47,11 +52,15 @@ type Source struct {
 	Dir        string   // host folder, read during Build only
 	Entrypoint []string // as in isolde.VersionSpec
 	Language   isolde.Language
+	// Runtime, if set, pins the interpreter, and takes the folder as an AWS code
+	// artifact: the packages it needs are vendored at its root, nothing is
+	// installed, and Entrypoint runs as it is. Language is then the runtime's.
+	Runtime isolde.CodeRuntime
 }
 
 // Progress is one step of a build, for people.
 type Progress struct {
-	Stage   string `json:"stage"`   // "base", "dependencies", "code", "image"
+	Stage   string `json:"stage"`   // "artifact", "base", "dependencies", "code", "image"
 	Message string `json:"message"` // e.g. "installing 34 packages with uv"
 	Cached  bool   `json:"cached,omitempty"`
 }
@@ -60,6 +69,13 @@ type Progress struct {
 // CodeInvalid, names that lead outside of dir, links that point outside, devices, and
 // more than limit bytes or 200,000 entries.
 func Unpack(r io.Reader, dir string, limit int64) error { return unpack(r, dir, limit) }
+
+// UnpackZip writes the files of a zip archive of size bytes into dir. It refuses
+// what [Unpack] refuses; limit bounds the bytes really unpacked, whatever the
+// archive says of itself.
+func UnpackZip(r io.ReaderAt, size int64, dir string, limit int64) error {
+	return unpackZip(r, size, dir, limit)
+}
 
 // Pack writes the folder as a tar stream, without what a build never needs
 // (.git, virtual environments, node_modules, caches) and what .isoldeignore
