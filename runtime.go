@@ -2,7 +2,10 @@ package isolde
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -10,12 +13,14 @@ import (
 
 // AgentRuntime is a hosted agent: a name with immutable versions.
 type AgentRuntime struct {
-	ID        RuntimeID     `json:"agentRuntimeId"`
-	Name      string        `json:"agentRuntimeName"` // unique on a server; see ValidateName
-	Status    Status        `json:"status"`
-	Latest    VersionNumber `json:"agentRuntimeVersion"` // the newest version, whatever its status
-	CreatedAt time.Time     `json:"createdAt"`
-	UpdatedAt time.Time     `json:"lastUpdatedAt"`
+	ID            RuntimeID     `json:"agentRuntimeId"`
+	Name          string        `json:"agentRuntimeName"` // unique on a server; see ValidateName
+	Status        Status        `json:"status"`
+	FailureReason string        `json:"failureReason,omitempty"` // why Status is a failure
+	Latest        VersionNumber `json:"agentRuntimeVersion"`     // the newest version, whatever its status
+	Description   string        `json:"description,omitempty"`   // of the newest version; read only
+	CreatedAt     time.Time     `json:"createdAt"`
+	UpdatedAt     time.Time     `json:"lastUpdatedAt"`
 }
 
 // VersionNumber counts the versions of an agent runtime from 1.
@@ -39,6 +44,11 @@ const (
 	StatusDeleteFailed Status = "DELETE_FAILED"
 )
 
+// Final reports whether nothing is under way.
+func (s Status) Final() bool {
+	return s != StatusCreating && s != StatusUpdating && s != StatusDeleting
+}
+
 // Version is an immutable state of an agent runtime: what runs, and how.
 type Version struct {
 	Runtime       RuntimeID     `json:"agentRuntimeId"`
@@ -48,18 +58,34 @@ type Version struct {
 	Status        Status        `json:"status"`
 	FailureReason string        `json:"failureReason,omitempty"`
 	CreatedAt     time.Time     `json:"createdAt"`
+	UpdatedAt     time.Time     `json:"lastUpdatedAt,omitzero"` // when Status last changed
 }
 
-// VersionSpec is what a caller says of a version.
+// VersionSpec is what a caller says of a version. The fields from Role on are
+// the AgentCore API's own, kept to be given back; what Isolde does with them
+// docs/COMPATIBILITY.md tells.
 type VersionSpec struct {
+	Artifact    *Artifact         `json:"agentRuntimeArtifact,omitempty"` // nil: a folder that was deployed
 	Description string            `json:"description,omitempty"`
-	Language    Language          `json:"language,omitempty"`   // empty: found from the entry point
-	Entrypoint  []string          `json:"entrypoint,omitempty"` // e.g. ["agent.py"], ["opentelemetry-instrument","agent.py"], ["./server","-v"]
+	Language    Language          `json:"language,omitempty"`   // of a folder; empty: found from the entry point
+	Entrypoint  []string          `json:"entrypoint,omitempty"` // of a folder, e.g. ["agent.py"], ["opentelemetry-instrument","agent.py"], ["./server","-v"]
 	Environment map[string]string `json:"environment,omitempty"`
 	Protocol    Protocol          `json:"protocol,omitempty"` // empty: HTTP
+	Port        int               `json:"port,omitempty"`     // where the agent listens; 0: the protocol's
+	Path        string            `json:"path,omitempty"`     // where it takes invocations; empty: the protocol's
 	Lifecycle   Lifecycle         `json:"lifecycle,omitzero"`
 	Resources   Resources         `json:"resources,omitzero"`
 	Network     Network           `json:"network,omitzero"`
+
+	Role             string                 `json:"roleArn,omitempty"`
+	NetworkSettings  *NetworkConfiguration  `json:"networkConfiguration,omitempty"`
+	Authorizer       *Authorizer            `json:"authorizerConfiguration,omitempty"`
+	RequestHeaders   []string               `json:"requestHeaderAllowlist,omitempty"`
+	AllowedPorts     []AllowedPort          `json:"allowedPorts,omitempty"`
+	Filesystems      []Filesystem           `json:"filesystemConfigurations,omitempty"`
+	CapacityProvider string                 `json:"capacityProviderArn,omitempty"`
+	PlatformVersion  string                 `json:"platformVersion,omitempty"`
+	Metadata         *MetadataConfiguration `json:"metadataConfiguration,omitempty"`
 }
 
 // Equal reports whether two specs say the same.
@@ -91,6 +117,25 @@ const (
 	ProtocolA2A  Protocol = "A2A"
 	ProtocolAGUI Protocol = "AGUI"
 )
+
+// AgentPort is where the version's agent listens.
+func (s VersionSpec) AgentPort() int { return cmp.Or(s.Port, s.Protocol.Port()) }
+
+// AgentPath is where the version's agent takes invocations.
+func (s VersionSpec) AgentPath() string { return cmp.Or(s.Path, s.Protocol.Path()) }
+
+// Path is where an agent of the protocol takes invocations, from the
+// AgentCore service contract.
+func (p Protocol) Path() string {
+	switch p {
+	case ProtocolMCP:
+		return "/mcp"
+	case ProtocolA2A:
+		return "/"
+	default:
+		return "/invocations"
+	}
+}
 
 // Port is where an agent of the protocol listens, from the AgentCore
 // service contract.
@@ -138,21 +183,20 @@ func (l Lifecycle) WithDefaults() Lifecycle {
 	return l
 }
 
-// Validate reports the first bound that l, with defaults filled, breaks.
-func (l Lifecycle) Validate() error {
+// check adds the bounds that l, with defaults filled, breaks.
+func (l Lifecycle) check(p *Problems) {
 	l = l.WithDefaults()
 	for _, f := range []struct {
 		name  string
 		value Seconds
 	}{{"idleRuntimeSessionTimeout", l.IdleTimeout}, {"maxLifetime", l.MaxLifetime}} {
 		if f.value < MinLifecycle || f.value > MaxLifecycle {
-			return Errorf(CodeInvalid, "%s is %d s; it must be %d to %d", f.name, f.value, MinLifecycle, MaxLifecycle)
+			p.Add("lifecycleConfiguration."+f.name, "is %d s; it must be %d to %d", f.value, MinLifecycle, MaxLifecycle)
 		}
 	}
 	if l.IdleTimeout > l.MaxLifetime {
-		return Errorf(CodeInvalid, "idleRuntimeSessionTimeout must be less than or equal to maxLifetime (%d > %d)", l.IdleTimeout, l.MaxLifetime)
+		p.Add("lifecycleConfiguration", "idleRuntimeSessionTimeout must be less than or equal to maxLifetime (%d > %d)", l.IdleTimeout, l.MaxLifetime)
 	}
-	return nil
 }
 
 // Resources bound one sandbox. The zero value of a field means its default.
@@ -207,12 +251,15 @@ const (
 
 // Endpoint is a name that points at a version of an agent runtime.
 type Endpoint struct {
-	Runtime   RuntimeID     `json:"agentRuntimeId"`
-	Name      EndpointName  `json:"name"`
-	Version   VersionNumber `json:"liveVersion"` // 0 while no version is READY
-	Status    Status        `json:"status"`
-	CreatedAt time.Time     `json:"createdAt"`
-	UpdatedAt time.Time     `json:"lastUpdatedAt"`
+	Runtime       RuntimeID     `json:"agentRuntimeId"`
+	Name          EndpointName  `json:"name"`
+	Version       VersionNumber `json:"liveVersion"`             // serves invocations; 0 while there is none
+	Target        VersionNumber `json:"targetVersion,omitempty"` // will serve them; differs from Version while CREATING or UPDATING, and after a failure
+	Status        Status        `json:"status"`
+	FailureReason string        `json:"failureReason,omitempty"`
+	Description   string        `json:"description,omitempty"`
+	CreatedAt     time.Time     `json:"createdAt"`
+	UpdatedAt     time.Time     `json:"lastUpdatedAt"`
 }
 
 // EndpointName names an endpoint; names are case-sensitive.
@@ -228,45 +275,80 @@ const (
 	maxEnvironmentValue = 5000
 )
 
-// Validate reports the first thing that is wrong with s.
+// Validate reports everything that is wrong with s: an [Error] with
+// CodeInvalid and the fields.
 func (s VersionSpec) Validate() error {
-	if err := s.Lifecycle.Validate(); err != nil {
-		return err
+	var p Problems
+	if s.Artifact != nil {
+		s.Artifact.check(&p)
 	}
-	switch s.Protocol {
-	case "", ProtocolHTTP:
-	case ProtocolMCP, ProtocolA2A, ProtocolAGUI:
-		return Errorf(CodeUnsupported, "protocol %s is not served yet", s.Protocol).WithHint("HTTP is")
-	default:
-		return Errorf(CodeInvalid, "protocol %q is none of HTTP, MCP, A2A, AGUI", s.Protocol)
+	if s.Description != "" {
+		p.Length("description", s.Description, 1, 4096)
 	}
+	s.Lifecycle.check(&p)
+	s.checkProtocol(&p)
 	switch s.Network.Egress {
 	case "", EgressInternet, EgressNone:
 	default:
-		return Errorf(CodeInvalid, "network egress %q is none of internet, none", s.Network.Egress)
+		p.Add("network.egress", "%q is none of internet, none", s.Network.Egress)
 	}
-	r := s.Resources
-	if r.CPUs > 0 && r.CPUs < minCPUs {
-		return Errorf(CodeInvalid, "%g cpus is less than a sandbox needs to start in time (%g)", r.CPUs, minCPUs)
+	s.Resources.check(&p)
+	s.checkEnvironment(&p)
+	if s.Role != "" && (len(s.Role) > 2048 || !roleRE.MatchString(s.Role)) {
+		p.Add("roleArn", "%q is not the ARN of a role, such as arn:aws:iam::000000000000:role/agent", shorten(s.Role))
 	}
+	if s.NetworkSettings != nil {
+		s.NetworkSettings.check(&p)
+	}
+	if s.Authorizer != nil {
+		s.Authorizer.check(&p)
+	}
+	checkList(&p, "requestHeaderConfiguration.requestHeaderAllowlist", s.RequestHeaders, 0, 20, headerRE)
+	checkPorts(&p, s.AllowedPorts)
+	checkFilesystems(&p, s.Filesystems)
+	return p.Err()
+}
+
+func (s VersionSpec) checkProtocol(p *Problems) {
+	switch s.Protocol {
+	case "", ProtocolHTTP, ProtocolMCP, ProtocolA2A, ProtocolAGUI:
+	default:
+		p.Add("protocolConfiguration.serverProtocol", "%q is none of HTTP, MCP, A2A, AGUI", s.Protocol)
+	}
+	if s.Port != 0 && (s.Port < minPort || s.Port > maxPort || s.Port == reservedPort) {
+		p.Add("protocolConfiguration.port", "%d must be %d to %d and not %d", s.Port, minPort, maxPort, reservedPort)
+	}
+	if s.Path != "" && (s.Path[0] != '/' || strings.ContainsAny(s.Path, "?#\x00 \r\n")) {
+		p.Add("protocolConfiguration.path", "%q must begin with / and hold no ?, # or space", shorten(s.Path))
+	}
+}
+
+func (r Resources) check(p *Problems) {
 	if r.CPUs < 0 || r.MemoryBytes < 0 || r.Processes < 0 || r.DiskBytes < 0 {
-		return Errorf(CodeInvalid, "resources must not be negative: %+v", r)
+		p.Add("resources", "must not be negative: %+v", r)
+		return
+	}
+	if r.CPUs > 0 && r.CPUs < minCPUs {
+		p.Add("resources.cpus", "%g is less than a sandbox needs to start in time (%g)", r.CPUs, minCPUs)
 	}
 	if r.MemoryBytes > 0 && r.MemoryBytes < minMemoryBytes {
-		return Errorf(CodeInvalid, "memory of %d bytes is less than a sandbox itself needs (%d)", r.MemoryBytes, minMemoryBytes)
+		p.Add("resources.memory", "of %d bytes is less than a sandbox itself needs (%d)", r.MemoryBytes, minMemoryBytes)
 	}
+}
+
+func (s VersionSpec) checkEnvironment(p *Problems) {
+	const field = "environmentVariables"
 	if len(s.Environment) > maxEnvironment {
-		return Errorf(CodeInvalid, "%d environment variables; at most %d are allowed", len(s.Environment), maxEnvironment)
+		p.Add(field, "has %d entries; at most %d are allowed", len(s.Environment), maxEnvironment)
 	}
-	for k, v := range s.Environment {
+	for _, k := range slices.Sorted(maps.Keys(s.Environment)) {
+		v := s.Environment[k]
 		if k == "" || len(k) > maxEnvironmentKey || strings.ContainsAny(k, "=\x00") || strings.Contains(v, "\x00") {
-			return Errorf(CodeInvalid, "environment variable %q is not valid: a name has 1 to %d characters, without =", k, maxEnvironmentKey)
-		}
-		if len(v) > maxEnvironmentValue {
-			return Errorf(CodeInvalid, "environment variable %s has %d bytes; at most %d are allowed", k, len(v), maxEnvironmentValue)
+			p.Add(field, "name %q is not valid: a name has 1 to %d characters, without =", shorten(k), maxEnvironmentKey)
+		} else if len(v) > maxEnvironmentValue {
+			p.Add(field+"."+k, "has %d bytes; at most %d are allowed", len(v), maxEnvironmentValue)
 		}
 	}
-	return nil
 }
 
 // What gVisor and a small agent need to start.
