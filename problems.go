@@ -44,3 +44,10 @@ func (p *Problems) Err() error {
 	e.Fields = p.fields
 	return e
 }
+
+// Join adds the fields of an error of Err's.
+func (p *Problems) Join(err error) {
+	if err != nil {
+		p.fields = append(p.fields, AsError(err).Fields...)
+	}
+}

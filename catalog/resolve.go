@@ -2,7 +2,6 @@ package catalog
 
 import (
 	"context"
-	"errors"
 	"maps"
 	"slices"
 	"strconv"
@@ -60,36 +59,43 @@ func (c *Catalog) Resolve(ctx context.Context, target string, qualifier isolde.E
 func (c *Catalog) load(ctx context.Context, target string) (*entry, error) {
 	c.fill.Lock()
 	defer c.fill.Unlock()
-	r, err := c.cfg.Store.Runtime(ctx, target)
+	r, endpoints, versions, err := c.cfg.Store.Serving(ctx, target)
 	if err != nil {
 		return nil, err
 	}
-	endpoints, err1 := c.cfg.Store.Endpoints(ctx, r.ID)
-	versions, err2 := c.cfg.Store.Versions(ctx, r.ID)
-	if err := errors.Join(err1, err2); err != nil {
-		return nil, err
+	if r.Status == isolde.StatusDeleting {
+		return nil, isolde.Errorf(isolde.CodeNotFound, "agent runtime %s is being deleted", r.ID)
 	}
 	en := &entry{runtime: r, targets: make(map[isolde.EndpointName]*Target), broken: make(map[isolde.EndpointName]error)}
 	for _, e := range endpoints {
-		i := slices.IndexFunc(versions, func(v isolde.Version) bool { return v.Number == e.Version })
-		if i < 0 {
-			en.broken[e.Name] = isolde.Errorf(isolde.CodeConflict, "endpoint %q of agent runtime %s has no version that is READY", e.Name, r.ID)
-			continue
-		}
-		img, err := c.cfg.Builder.Open(ctx, versions[i].Image)
+		t, err := c.serve(ctx, r, e, versions)
 		if err != nil {
-			c.cfg.Logger.Warn("open image", "runtime", r.ID, "version", e.Version, "err", err)
-			en.broken[e.Name] = isolde.Errorf(isolde.CodeConflict, "the image of agent runtime %s, version %d is gone", r.ID, e.Version).
-				WithHint("deploy it again").WithCause(err)
+			en.broken[e.Name] = err
 			continue
 		}
-		en.targets[e.Name] = &Target{Runtime: r, Version: versions[i], Launch: c.launch(r, versions[i], img)}
+		en.targets[e.Name] = t
 	}
 	if len(en.broken) == 0 { // what is broken may be mended
 		c.resolved.Store(string(r.ID), en)
 		c.resolved.Store(r.Name, en)
 	}
 	return en, nil
+}
+
+// serve is what an endpoint of a runtime stands for.
+func (c *Catalog) serve(ctx context.Context, r isolde.AgentRuntime, e isolde.Endpoint, versions []isolde.Version) (*Target, error) {
+	i := slices.IndexFunc(versions, func(v isolde.Version) bool { return v.Number == e.Version })
+	if i < 0 {
+		return nil, isolde.Errorf(isolde.CodeConflict, "endpoint %q of agent runtime %s has no version that is READY; version %d is %s", e.Name, r.ID, e.Target, e.Status).
+			WithHint("isolde agent wait %s shows how far it is, or why it failed", r.Name)
+	}
+	img, err := c.cfg.Builder.Open(ctx, versions[i].Image)
+	if err != nil {
+		c.cfg.Logger.Warn("open image", "runtime", r.ID, "version", e.Version, "err", err)
+		return nil, isolde.Errorf(isolde.CodeConflict, "the image of agent runtime %s, version %d is gone", r.ID, e.Version).
+			WithHint("deploy it again").WithCause(err)
+	}
+	return &Target{Runtime: r, Version: versions[i], Launch: c.launch(r, versions[i], img)}, nil
 }
 
 // forget drops what is cached of a runtime that has changed.
@@ -109,7 +115,7 @@ func (c *Catalog) launch(r isolde.AgentRuntime, v isolde.Version, img image.Imag
 		k, value, _ := strings.Cut(kv, "=")
 		env[k] = value
 	}
-	port := v.Spec.Protocol.Port()
+	port := v.Spec.AgentPort()
 	env["AWS_REGION"] = c.cfg.Locality.Region
 	env["AWS_DEFAULT_REGION"] = c.cfg.Locality.Region
 	env["PORT"] = strconv.Itoa(port)

@@ -277,7 +277,7 @@ func FuzzParse(f *testing.F) {
 		if err != nil && (isolde.CodeOf(err) != isolde.CodeInvalid || !strings.HasPrefix(err.Error(), "f")) {
 			t.Errorf("error without place or code: %v", err)
 		}
-		if l := p.Spec.Lifecycle; err == nil && l.Validate() != nil {
+		if l := p.Spec.Lifecycle; err == nil && (isolde.VersionSpec{Lifecycle: l}).Validate() != nil {
 			t.Errorf("lifecycle %+v was let through", l)
 		}
 	})
