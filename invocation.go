@@ -13,7 +13,7 @@ type Invocation struct {
 	RequestID string
 
 	Method        string      // to the agent
-	Path          string      // to the agent, e.g. "/invocations"
+	Path          string      // to the agent; empty: where its version takes invocations
 	Header        http.Header // to the agent, complete
 	Body          io.Reader   // nil: none
 	ContentLength int64       // -1: unknown

@@ -40,7 +40,6 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 		Session:       session,
 		RequestID:     request,
 		Method:        http.MethodPost,
-		Path:          "/invocations",
 		Header:        agentHeader(r.Header, session, request),
 		Body:          body,
 		ContentLength: r.ContentLength,

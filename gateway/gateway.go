@@ -4,6 +4,7 @@
 package gateway
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -77,7 +78,8 @@ func (g *Gateway) Invoke(ctx context.Context, inv *isolde.Invocation) (resp *Res
 	if err != nil {
 		return nil, err
 	}
-	c := &call{gateway: g, inv: inv, lease: lease, done: done}
+	path := cmp.Or(inv.Path, target.Version.Spec.AgentPath())
+	c := &call{gateway: g, inv: inv, path: path, lease: lease, done: done}
 	if resp, err = c.send(ctx); err != nil {
 		c.close()
 		return nil, err
@@ -103,6 +105,7 @@ func errTooLarge(n int64) error {
 type call struct {
 	gateway *Gateway
 	inv     *isolde.Invocation
+	path    string // to the agent
 	lease   *session.Lease
 	body    *boundedReader
 	ctx     context.Context
@@ -133,7 +136,7 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 	}
 	req := (&http.Request{
 		Method:        c.inv.Method,
-		URL:           &url.URL{Path: c.inv.Path},
+		URL:           &url.URL{Path: c.path},
 		Header:        c.inv.Header,
 		ContentLength: c.inv.ContentLength,
 	}).WithContext(c.ctx)

@@ -22,6 +22,16 @@ type Config struct {
 	Runsc   string // path of runsc; default: beside the executable, then PATH
 	Version string // of the program, for /isolde/v1/info
 
+	// S3Endpoint is the URL of the S3-compatible store that code artifacts are
+	// fetched from, e.g. "https://s3.us-east-1.amazonaws.com", with the
+	// credentials of the server's environment. Empty: the server has a store
+	// of its own, under its data directory and on its port.
+	S3Endpoint string
+	S3Region   string // of S3Endpoint; default Region
+	// KeepVersions is how many of an agent's newest versions are kept although
+	// nothing uses them; default 10.
+	KeepVersions int
+
 	// AllowScripts lets builds run the code of packages (source
 	// distributions, npm scripts) on this machine.
 	AllowScripts bool
