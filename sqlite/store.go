@@ -16,12 +16,9 @@ import (
 	"github.com/isolde-run/isolde"
 )
 
-// keepEnded is how long the record of an ended session is kept, by the rule
-// that AgentCore drops session storage after 14 days.
-const keepEnded = 14 * 24 * time.Hour
-
 // Store implements isolde.Store.
 type Store struct {
+	path  string
 	read  *sql.DB
 	write *sql.DB // one connection: SQLite has one writer, and a queue beats SQLITE_BUSY
 }
@@ -31,33 +28,36 @@ var _ isolde.Store = (*Store)(nil)
 // Open opens or creates the database file and brings its schema up to date.
 // A database of a newer Isolde is refused with CodeConflict.
 func Open(ctx context.Context, path string) (*Store, error) {
-	dsn := "file:" + (&url.URL{Path: path}).EscapedPath() +
-		"?_pragma=journal_mode(wal)&_pragma=foreign_keys(1)&_pragma=busy_timeout(10000)&_pragma=synchronous(full)&_txlock=immediate"
-	write, err := sql.Open("sqlite", dsn)
+	write, err := sql.Open("sqlite", source(path))
 	if err != nil {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	write.SetMaxOpenConns(1)
-	s := &Store{write: write}
-	if err := s.migrate(ctx, path); err != nil {
+	s := &Store{path: path, write: write}
+	if err := s.migrate(ctx, path, migrations); err != nil {
 		s.Close()
 		return nil, err
 	}
-	if s.read, err = sql.Open("sqlite", dsn+"&_pragma=query_only(1)"); err != nil {
+	if s.read, err = sql.Open("sqlite", source(path)+"&_pragma=query_only(1)"); err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	s.read.SetMaxOpenConns(8)
-	if err := s.forgetOldSessions(ctx); err != nil {
+	s.read.SetMaxIdleConns(8)
+	if err := s.tx(ctx, func(tx *sql.Tx) error {
+		return errors.Join(forgetOldSessions(ctx, tx), forgetOldTokens(ctx, tx))
+	}); err != nil {
 		s.Close()
-		return nil, wrap("forget old sessions", err)
+		return nil, wrap("forget what is old", err)
 	}
 	return s, nil
 }
 
-func (s *Store) forgetOldSessions(ctx context.Context) error {
-	_, err := s.write.ExecContext(ctx, `DELETE FROM sessions WHERE ended_at < ?`, micros(time.Now().Add(-keepEnded)))
-	return err
+// source is the driver's name of a database and of the settings of each
+// connection to it.
+func source(path string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() +
+		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=foreign_keys(1)&_pragma=synchronous(full)&_txlock=immediate"
 }
 
 // Close closes the database.
@@ -71,47 +71,78 @@ func (s *Store) Close() error {
 	return errors.Join(errs...)
 }
 
-func (s *Store) migrate(ctx context.Context, path string) error {
-	var at int
-	if err := s.write.QueryRowContext(ctx, `PRAGMA user_version`).Scan(&at); err != nil {
-		return wrap("open database "+path, err)
-	}
-	if at > len(migrations) {
-		return isolde.Errorf(isolde.CodeConflict, "the database %s is of a newer Isolde (schema %d; this one knows %d)", path, at, len(migrations)).
-			WithHint("run that version, or name another data directory with --data-dir")
-	}
-	for ; at < len(migrations); at++ {
-		err := s.tx(ctx, func(tx *sql.Tx) error {
-			if _, err := tx.ExecContext(ctx, migrations[at]); err != nil {
-				return err
-			}
-			_, err := tx.ExecContext(ctx, fmt.Sprintf(`PRAGMA user_version = %d`, at+1))
-			return err
-		})
-		if err != nil {
-			return wrap(fmt.Sprintf("migrate database to schema %d", at+1), err)
-		}
-	}
-	return nil
-}
-
-// tx runs f in a write transaction; f's error rolls it back.
+// tx runs f in a write transaction; f's error rolls it back. Every change
+// goes through it: a statement outside of one can be durable and yet report
+// that ctx ended.
 func (s *Store) tx(ctx context.Context, f func(*sql.Tx) error) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return err
 	}
 	defer tx.Rollback() //nolint:errcheck // after Commit it has nothing to do
-	if err := f(tx); err != nil {
+	if err = f(tx); err == nil {
+		err = tx.Commit()
+	}
+	if errors.Is(err, sql.ErrTxDone) && ctx.Err() != nil {
+		err = ctx.Err() // it ended between two statements
+	}
+	return err
+}
+
+// querier is a database or a transaction in it.
+type querier interface {
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
+}
+
+// scanner is a row.
+type scanner interface{ Scan(dest ...any) error }
+
+// list reads all rows of a query.
+func list[T any](ctx context.Context, q querier, scan func(scanner) (T, error), query string, args ...any) ([]T, error) {
+	rows, err := q.QueryContext(ctx, query, args...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	var out []T
+	for rows.Next() {
+		v, err := scan(rows)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, v)
+	}
+	return out, rows.Err()
+}
+
+// one reads the one row of a query, or the error that missing makes if there
+// is none.
+func one[T any](ctx context.Context, q querier, scan func(scanner) (T, error), missing func() error, query string, args ...any) (T, error) {
+	v, err := scan(q.QueryRowContext(ctx, query, args...))
+	if errors.Is(err, sql.ErrNoRows) {
+		err = missing()
+	}
+	return v, err
+}
+
+// exec runs a statement that changes rows, and fails with missing's error if
+// it changed none.
+func exec(ctx context.Context, tx *sql.Tx, missing func() error, query string, args ...any) error {
+	res, err := tx.ExecContext(ctx, query, args...)
+	if err != nil {
 		return err
 	}
-	return tx.Commit()
+	if n, err := res.RowsAffected(); err == nil && n == 0 {
+		return missing()
+	}
+	return nil
 }
 
 // wrap turns a driver's error into what a caller can act on.
 func wrap(op string, err error) error {
-	if err == nil {
-		return nil
+	if _, ok := errors.AsType[*isolde.Error](err); ok || err == nil {
+		return err
 	}
 	if se, ok := errors.AsType[*sqlite.Error](err); ok {
 		switch se.Code() & 0xff {
@@ -119,7 +150,8 @@ func wrap(op string, err error) error {
 			return isolde.Errorf(isolde.CodeInternal, "%s: the file is no database or is damaged", op).
 				WithHint("restore it from a copy, or name another data directory with --data-dir").WithCause(err)
 		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
-			return isolde.Errorf(isolde.CodeInternal, "%s: the disk of the data directory is full or failing", op).WithCause(err)
+			return isolde.Errorf(isolde.CodeInternal, "%s: the disk of the data directory is full or failing", op).
+				WithHint("nothing was changed; free space and repeat it").WithCause(err)
 		}
 	}
 	return fmt.Errorf("%s: %w", op, err)
@@ -133,6 +165,14 @@ func isUnique(err error) bool {
 func isForeignKey(err error) bool {
 	se, ok := errors.AsType[*sqlite.Error](err)
 	return ok && se.Code() == sqlite3.SQLITE_CONSTRAINT_FOREIGNKEY
+}
+
+// orAll turns the interface's 0 into SQLite's "no limit".
+func orAll(limit int) int {
+	if limit == 0 {
+		return -1
+	}
+	return limit
 }
 
 func micros(t time.Time) int64     { return t.UnixMicro() }
