@@ -34,3 +34,13 @@ func (c *Catalog) collectImages() {
 		}
 	})
 }
+
+// Hold keeps all images where they are until release is called, which must be
+// called once. Builds go on meanwhile.
+func (c *Catalog) Hold() (release func()) {
+	c.building.RLock()
+	return func() {
+		c.building.RUnlock()
+		c.collectImages() // what was let be
+	}
+}

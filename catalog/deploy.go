@@ -44,7 +44,25 @@ func (c *Catalog) Deploy(ctx context.Context, name string, spec isolde.VersionSp
 	if err := image.Unpack(source, dir, maxSource); err != nil {
 		return Deployed{}, err
 	}
-	d, err := c.buildAndPublish(ctx, name, spec, dir, progress)
+	return c.buildAndPublish(ctx, name, spec, func() (image.Image, error) {
+		return c.cfg.Builder.Build(ctx, image.Source{Dir: dir, Entrypoint: spec.Entrypoint, Language: spec.Language}, progress)
+	})
+}
+
+// DeployArtifact is [Catalog.Deploy] of what spec.Artifact names. In contrast
+// to Create and Update it waits until that is built, and takes all of the
+// spec: resources and egress, too.
+func (c *Catalog) DeployArtifact(ctx context.Context, name string, spec isolde.VersionSpec, progress func(image.Progress)) (Deployed, error) {
+	if err := errors.Join(isolde.ValidateName("agent name", name), checkRequest(isolde.Problems{}, "", spec)); err != nil {
+		return Deployed{}, err
+	}
+	return c.buildAndPublish(ctx, name, spec, func() (image.Image, error) {
+		return c.makeImage(ctx, spec, progress)
+	})
+}
+
+func (c *Catalog) buildAndPublish(ctx context.Context, name string, spec isolde.VersionSpec, build func() (image.Image, error)) (Deployed, error) {
+	d, err := c.publishBuilt(ctx, name, spec, build)
 	if err != nil {
 		c.cfg.Logger.Warn("deployment failed", "agent", name, "err", err, "cause", errors.Unwrap(err))
 		return Deployed{}, err
@@ -55,10 +73,10 @@ func (c *Catalog) Deploy(ctx context.Context, name string, spec isolde.VersionSp
 	return d, nil
 }
 
-func (c *Catalog) buildAndPublish(ctx context.Context, name string, spec isolde.VersionSpec, dir string, progress func(image.Progress)) (Deployed, error) {
+func (c *Catalog) publishBuilt(ctx context.Context, name string, spec isolde.VersionSpec, build func() (image.Image, error)) (Deployed, error) {
 	c.building.RLock() // until a version names it, an image looks unused
 	defer c.building.RUnlock()
-	img, err := c.cfg.Builder.Build(ctx, image.Source{Dir: dir, Entrypoint: spec.Entrypoint, Language: spec.Language}, progress)
+	img, err := build()
 	if err != nil {
 		return Deployed{}, err
 	}
