@@ -87,7 +87,7 @@ func (c *Catalog) makeImage(ctx context.Context, spec isolde.VersionSpec, progre
 	switch {
 	case ctx.Err() != nil:
 		err = context.Cause(ctx)
-	case err == nil && c.cfg.HostOnly && img.Root.Host == nil:
+	case err == nil && !c.cfg.Driver.OwnRoot && img.Root.Host == nil:
 		err = isolde.Errorf(isolde.CodeUnsupported, "a container image cannot run on this server: its driver runs agents on the machine's own files").
 			WithHint("use a server with the driver gvisor, or deploy the agent's code")
 	}

@@ -20,6 +20,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/image"
+	"github.com/isolde-run/isolde/sandbox"
 	"github.com/isolde-run/isolde/session"
 )
 
@@ -38,8 +39,7 @@ type Objects interface {
 	Fetch(ctx context.Context, from isolde.S3Location, limit int64, w io.Writer) (int64, error)
 }
 
-// Config is what a catalog works with. All fields but KeepVersions are
-// required.
+// Config is what a catalog works with. All fields but the last are required.
 type Config struct {
 	Store    Store
 	Builder  image.Builder
@@ -49,9 +49,8 @@ type Config struct {
 	TempDir  string // for sources while they are built; emptied by Open
 	Logger   *slog.Logger
 
-	// HostOnly says that the driver runs agents on the host's own files, so
-	// that container images cannot run.
-	HostOnly bool
+	// Driver says what can run; an image that cannot makes no version READY.
+	Driver sandbox.Capabilities
 	// KeepVersions is how many of a runtime's newest versions are kept although
 	// no endpoint and no session needs them; default 10, at least 2, so that a session which
 	// resolved its version a moment ago still finds it.

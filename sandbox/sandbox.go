@@ -131,6 +131,9 @@ type Capabilities struct {
 	// Isolated is false for a driver that lets an agent reach the host's
 	// files or processes. Such a driver is refused beyond loopback.
 	Isolated bool
+	// OwnRoot says that each sandbox has the file system of its image, so that
+	// any image runs; without, only images with a Host form do.
+	OwnRoot bool
 	// OwnNetwork says that each sandbox has ports of its own.
 	OwnNetwork bool
 	// MaxSandboxes bounds how many can run at once; 0 is no bound.

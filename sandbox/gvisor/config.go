@@ -31,4 +31,4 @@ type Config struct {
 // isolation is Capabilities.Isolation.
 const isolation = "each session runs on a gVisor kernel of its own in user space (systrap), with its own memory, files, processes and network"
 
-var capabilities = sandbox.Capabilities{Isolation: isolation, Isolated: true, OwnNetwork: true}
+var capabilities = sandbox.Capabilities{Isolation: isolation, Isolated: true, OwnRoot: true, OwnNetwork: true}

@@ -76,7 +76,7 @@ func (f *Fake) Capabilities() sandbox.Capabilities {
 	if f.Limits != nil {
 		return *f.Limits
 	}
-	return sandbox.Capabilities{Isolation: "none: the agent is a handler in the test's process", Isolated: true, OwnNetwork: true}
+	return sandbox.Capabilities{Isolation: "none: the agent is a handler in the test's process", Isolated: true, OwnRoot: true, OwnNetwork: true}
 }
 
 // Start follows the script of the spec.
