@@ -58,7 +58,7 @@ const (
 // start. It reads each source once, in order.
 func Write(out *os.File, root *File) error {
 	w := &writer{out: out, index: map[*File]*inode{}, zero: make([]byte, blockSize)}
-	if err := w.number(root, nil, "/"); err != nil {
+	if err := w.number(root, nil, nil); err != nil {
 		return err
 	}
 	w.buf = append(make([]byte, 0, bufferSize+blockSize), w.zero...) // the superblock's place
@@ -95,13 +95,30 @@ type writer struct {
 	meta   uint32 // first block of the inodes
 }
 
+// place is a name in the tree. Paths are put together for errors only: in a
+// deep tree they are long, and every name has one.
+type place struct {
+	up   *place
+	name string
+}
+
+func (p *place) String() string {
+	if p == nil {
+		return "/"
+	}
+	if p.up == nil {
+		return "/" + p.name
+	}
+	return p.up.String() + "/" + p.name
+}
+
 // number gives inodes their numbers, depth first in order of names. The root's
 // is 2: no inode has number 0, which directory readers take for a deleted
 // entry.
-func (w *writer) number(f *File, parent *inode, name string) error {
+func (w *writer) number(f *File, parent *inode, at *place) error {
 	if known := w.index[f]; known != nil {
 		if f.Mode.IsDir() {
-			return fmt.Errorf("erofs: directory %s has two names", name)
+			return fmt.Errorf("erofs: directory %s has two names", at)
 		}
 		known.links++
 		return nil
@@ -114,17 +131,17 @@ func (w *writer) number(f *File, parent *inode, name string) error {
 		n.size = f.Size
 	case fs.ModeSymlink:
 		if n.size = int64(len(f.Target)); n.size == 0 || n.size > maxTarget {
-			return fmt.Errorf("erofs: target of link %s has %d bytes; 1 to %d are possible", name, n.size, maxTarget)
+			return fmt.Errorf("erofs: target of link %s has %d bytes; 1 to %d are possible", at, n.size, maxTarget)
 		}
 	case fs.ModeDir:
-		return w.numberDir(n, parent, name)
+		return w.numberDir(n, parent, at)
 	default:
-		return fmt.Errorf("erofs: %s is neither a file, a directory nor a link (%s)", name, f.Mode.Type())
+		return fmt.Errorf("erofs: %s is neither a file, a directory nor a link (%s)", at, f.Mode.Type())
 	}
 	return nil
 }
 
-func (w *writer) numberDir(n, parent *inode, name string) error {
+func (w *writer) numberDir(n, parent *inode, at *place) error {
 	n.links = 2
 	n.parent = n.number
 	if parent != nil {
@@ -134,13 +151,13 @@ func (w *writer) numberDir(n, parent *inode, name string) error {
 	n.names = make([]string, 0, len(n.Children))
 	for child := range n.Children {
 		if child == "" || len(child) > maxName {
-			return fmt.Errorf("erofs: a name in %s has %d bytes; 1 to %d are possible", name, len(child), maxName)
+			return fmt.Errorf("erofs: a name in %s has %d bytes; 1 to %d are possible", at, len(child), maxName)
 		}
 		n.names = append(n.names, child)
 	}
 	sort.Strings(n.names)
 	for _, child := range n.names {
-		if err := w.number(n.Children[child], n, name+child+"/"); err != nil {
+		if err := w.number(n.Children[child], n, &place{at, child}); err != nil {
 			return err
 		}
 	}
@@ -152,7 +169,7 @@ func (w *writer) writeFiles() error {
 		if n.Mode.Type() != 0 || n.size == 0 {
 			continue
 		}
-		if err := w.place(n); err != nil {
+		if err := w.position(n); err != nil {
 			return err
 		}
 		if err := w.copyData(n.File); err != nil {
@@ -178,7 +195,7 @@ func (w *writer) writeTables() error {
 		default:
 			continue
 		}
-		if err := w.place(n); err != nil {
+		if err := w.position(n); err != nil {
 			return err
 		}
 		if err := w.write(data); err != nil {
@@ -191,8 +208,8 @@ func (w *writer) writeTables() error {
 	return nil
 }
 
-// place puts n's data at the next block.
-func (w *writer) place(n *inode) error {
+// position puts n's data at the next block.
+func (w *writer) position(n *inode) error {
 	if w.blocks+(n.size+blockSize-1)/blockSize > math.MaxUint32 {
 		return errors.New("more than 16 TiB of data")
 	}

@@ -214,7 +214,7 @@ func TestRefused(t *testing.T) {
 		want string
 	}{
 		"device":         {dir(map[string]*erofs.File{"null": {Mode: fs.ModeDevice}}), "neither a file"},
-		"empty target":   {dir(map[string]*erofs.File{"l": link("")}), "target of link /l/ has 0 bytes"},
+		"empty target":   {dir(map[string]*erofs.File{"l": link("")}), "target of link /l has 0 bytes"},
 		"long target":    {dir(map[string]*erofs.File{"l": link(strings.Repeat("x", 5000))}), "5000 bytes"},
 		"long name":      {dir(map[string]*erofs.File{strings.Repeat("n", 256): dir(nil)}), "256 bytes"},
 		"directory link": {dir(map[string]*erofs.File{"a": shared, "b": shared}), "two names"},
