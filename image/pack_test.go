@@ -194,7 +194,7 @@ func TestUnpackCountsFolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer root.Close()
-	u := &unpacker{root: root, seen: map[string]fs.FileMode{}}
+	u := &unpacker{root: root, seen: map[string]fs.FileMode{}, advice: advice{smaller: "less"}}
 	for i := range maxEntries - 5 {
 		u.seen[strconv.Itoa(i)] = 0
 	}
