@@ -1,6 +1,7 @@
 // Package operator is Isolde's own API under /isolde/v1/, for what the
 // AgentCore API has no operation: deploy a folder, see sessions, end them,
-// read their output. [Handler] serves it and [Client] calls it.
+// read their output, wait for what was begun, back the server up. [Handler]
+// serves it and [Client] calls it.
 //
 // Every answer is JSON, or a stream of JSON lines (application/x-ndjson).
 // Errors have the form of [ErrorBody] with the status of their code.
@@ -30,26 +31,34 @@ type Info struct {
 	Isolation    string                `json:"isolation"` // what it isolates
 	DataDir      string                `json:"dataDir"`
 	StartedAt    time.Time             `json:"startedAt"`
+	S3           string                `json:"s3,omitempty"` // where code artifacts are: S3Embedded or the URL of another store
 	Fingerprints []sandbox.Fingerprint `json:"drivers,omitempty"`
 }
 
-// Deployment is the "spec" part of POST /isolde/v1/deployments, a
-// multipart/form-data body whose second part, "source", is a tar stream as
-// [image.Pack] makes it. The answer is a stream of [DeployEvent].
+// S3Embedded is the [Info].S3 of a server that answers S3's calls itself.
+const S3Embedded = "embedded"
+
+// Deployment is what POST /isolde/v1/deployments takes. For a folder it is the
+// "spec" part of a multipart/form-data body whose second part, "source", is a
+// tar stream as [image.Pack] makes it; for a spec with an artifact it is the
+// whole body, as application/json. The answer is a stream of [DeployEvent].
 type Deployment struct {
 	Name string             `json:"name"`
 	Spec isolde.VersionSpec `json:"spec"`
 }
 
-// DeployEvent is one line of a deployment's answer: exactly one field is set,
-// and the last line has Result or Error.
+// DeployEvent is one line of a deployment's answer, and of that of
+// GET /isolde/v1/agents/{agent}/build: the progress of what was begun in
+// another way, until it is over. Exactly one field is set, and the last line
+// has Result or Error.
 type DeployEvent struct {
 	Progress *image.Progress `json:"progress,omitempty"`
 	Result   *Deployed       `json:"result,omitempty"`
 	Error    *ErrorBody      `json:"error,omitempty"`
 }
 
-// Deployed is a version that is READY.
+// Deployed is a version that is READY. Created and Changed are false in the
+// answer of a wait, which does neither.
 type Deployed struct {
 	ARN     string               `json:"agentRuntimeArn"`
 	ID      isolde.RuntimeID     `json:"agentRuntimeId"`
@@ -60,13 +69,29 @@ type Deployed struct {
 	Changed bool                 `json:"changed"` // false: the newest version is already exactly this
 }
 
-// Agent is an agent runtime as GET /isolde/v1/agents/{idOrName} answers it.
+// Agent is an agent runtime as GET /isolde/v1/agents/{agent} answers it, agent
+// being an id, a name or an ARN. The list, GET /isolde/v1/agents, leaves
+// Versions and Endpoints out.
 type Agent struct {
 	isolde.AgentRuntime
 	ARN       string            `json:"agentRuntimeArn"`
-	Versions  []isolde.Version  `json:"versions"`
-	Endpoints []isolde.Endpoint `json:"endpoints"`
+	Versions  []isolde.Version  `json:"versions,omitempty"` // newest first
+	Endpoints []isolde.Endpoint `json:"endpoints,omitempty"`
 	Sessions  int               `json:"sessions"` // running now
+}
+
+// EndpointList is what GET /isolde/v1/agents/{agent}/endpoints answers.
+type EndpointList struct {
+	Endpoints []isolde.Endpoint `json:"endpoints"`
+}
+
+// EndpointChange is the body of PUT /isolde/v1/agents/{agent}/endpoints/{name},
+// which makes the endpoint or changes it, and answers an [isolde.Endpoint]
+// once nothing is under way any more: READY, or with a FailureReason. DELETE
+// there answers {} once the endpoint is gone.
+type EndpointChange struct {
+	Version     isolde.VersionNumber `json:"version,omitempty"`     // 0: as it is, the newest for a new endpoint
+	Description *string              `json:"description,omitempty"` // nil: as it is
 }
 
 // SessionList is what GET /isolde/v1/sessions answers. Query parameters:

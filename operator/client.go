@@ -2,6 +2,7 @@ package operator
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -31,20 +32,93 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	return get[Info](ctx, c, http.MethodGet, "/isolde/v1/info", nil)
 }
 
-// Agents lists the agent runtimes by name.
+// Agents lists the agent runtimes by name, without their versions and
+// endpoints.
 func (c *Client) Agents(ctx context.Context) ([]Agent, error) {
 	return get[[]Agent](ctx, c, http.MethodGet, "/isolde/v1/agents", nil)
 }
 
 // Agent finds an agent runtime by id, name or ARN.
 func (c *Client) Agent(ctx context.Context, idOrName string) (Agent, error) {
-	return get[Agent](ctx, c, http.MethodGet, "/isolde/v1/agents/"+url.PathEscape(idOrName), nil)
+	return get[Agent](ctx, c, http.MethodGet, agentPath(idOrName), nil)
 }
 
-// DeleteAgent ends the agent's sessions and deletes it.
+// DeleteAgent ends what is under way with an agent, its sessions included,
+// and returns when it is gone.
 func (c *Client) DeleteAgent(ctx context.Context, idOrName string) error {
-	_, err := get[struct{}](ctx, c, http.MethodDelete, "/isolde/v1/agents/"+url.PathEscape(idOrName), nil)
+	_, err := get[struct{}](ctx, c, http.MethodDelete, agentPath(idOrName), nil)
 	return err
+}
+
+func agentPath(agent string) string { return "/isolde/v1/agents/" + url.PathEscape(agent) }
+
+func endpointPath(agent string, name isolde.EndpointName) string {
+	return agentPath(agent) + "/endpoints/" + url.PathEscape(string(name))
+}
+
+// Endpoints lists the endpoints of an agent by name.
+func (c *Client) Endpoints(ctx context.Context, agent string) ([]isolde.Endpoint, error) {
+	l, err := get[EndpointList](ctx, c, http.MethodGet, agentPath(agent)+"/endpoints", nil)
+	return l.Endpoints, err
+}
+
+// PutEndpoint makes or changes an endpoint and returns it when nothing is
+// under way with it any more; its Status may be a failure.
+func (c *Client) PutEndpoint(ctx context.Context, agent string, name isolde.EndpointName, change EndpointChange) (isolde.Endpoint, error) {
+	var e isolde.Endpoint
+	body, err := json.Marshal(change)
+	if err != nil {
+		return e, fmt.Errorf("encode change: %w", err)
+	}
+	resp, err := c.do(ctx, http.MethodPut, endpointPath(agent, name), nil, "application/json", bytes.NewReader(body))
+	if err != nil {
+		return e, err
+	}
+	return decode[isolde.Endpoint](c, resp)
+}
+
+// DeleteEndpoint removes an endpoint and returns when it is gone.
+func (c *Client) DeleteEndpoint(ctx context.Context, agent string, name isolde.EndpointName) error {
+	_, err := get[struct{}](ctx, c, http.MethodDelete, endpointPath(agent, name), nil)
+	return err
+}
+
+// Backup writes a copy of the server to w while it serves, as a tar stream:
+// manifest.json, then the files of a data directory; the database alone if
+// asked for. CodeUnavailable when the server breaks off; what was written is
+// no backup then.
+func (c *Client) Backup(ctx context.Context, w io.Writer, databaseOnly bool) error {
+	q := url.Values{}
+	if databaseOnly {
+		q.Set("databaseOnly", "true")
+	}
+	resp, err := c.do(ctx, http.MethodGet, "/isolde/v1/backup", q, "", nil)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	from := &source{Reader: resp.Body}
+	if _, err = io.Copy(w, from); from.failed == nil {
+		return err // the writer's
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return isolde.Errorf(isolde.CodeUnavailable, "%s broke off the backup", c.URL).WithHint("see the server's log").WithCause(from.failed)
+}
+
+// source is a reader that remembers how it failed.
+type source struct {
+	io.Reader
+	failed error
+}
+
+func (s *source) Read(p []byte) (int, error) {
+	n, err := s.Reader.Read(p)
+	if err != nil && !errors.Is(err, io.EOF) {
+		s.failed = err
+	}
+	return n, err
 }
 
 // Sessions lists the sessions of an agent, of all agents if it is empty.
@@ -73,9 +147,28 @@ func (c *Client) StopSessions(ctx context.Context, agent string) (StopResult, er
 	return get[StopResult](ctx, c, http.MethodDelete, "/isolde/v1/sessions", query("agent", agent))
 }
 
-// Deploy uploads the folder and waits until its version is READY. progress
-// may be nil.
+// Wait waits until nothing is under way with an agent runtime. progress gets
+// the steps of a build from its first, and may be nil. Errors: CodeInvalid
+// with the failure reason when the newest version could not be built,
+// CodeNotFound when the agent is gone.
+func (c *Client) Wait(ctx context.Context, agent string, progress func(image.Progress)) (Deployed, error) {
+	resp, err := c.do(ctx, http.MethodGet, agentPath(agent)+"/build", nil, "", nil)
+	if err != nil {
+		return Deployed{}, err
+	}
+	return c.readDeployment(ctx, resp, progress)
+}
+
+// Deploy makes the newest version of an agent, of the folder or, if d's spec
+// has one, of its artifact, and waits until it is READY. progress may be nil.
 func (c *Client) Deploy(ctx context.Context, d Deployment, folder string, progress func(image.Progress)) (Deployed, error) {
+	if d.Spec.Artifact != nil {
+		body, err := json.Marshal(d)
+		if err != nil {
+			return Deployed{}, fmt.Errorf("encode deployment: %w", err)
+		}
+		return c.deploy(ctx, "application/json", bytes.NewReader(body), progress)
+	}
 	body, out := io.Pipe()
 	form := multipart.NewWriter(out)
 	packed := make(chan error, 1)
@@ -84,7 +177,7 @@ func (c *Client) Deploy(ctx context.Context, d Deployment, folder string, progre
 		out.CloseWithError(err)
 		packed <- err
 	}()
-	result, err := c.deploy(ctx, d.Name, form.FormDataContentType(), body, progress)
+	result, err := c.deploy(ctx, form.FormDataContentType(), body, progress)
 	body.Close() // ends the writer if the server did not read all
 	if perr := <-packed; perr != nil && !errors.Is(perr, io.ErrClosedPipe) {
 		return Deployed{}, perr // the folder could not be read: the cause of whatever the server said
@@ -92,14 +185,21 @@ func (c *Client) Deploy(ctx context.Context, d Deployment, folder string, progre
 	return result, err
 }
 
-func (c *Client) deploy(ctx context.Context, name, contentType string, body io.Reader, progress func(image.Progress)) (Deployed, error) {
+func (c *Client) deploy(ctx context.Context, contentType string, body io.Reader, progress func(image.Progress)) (Deployed, error) {
 	resp, err := c.do(ctx, http.MethodPost, "/isolde/v1/deployments", nil, contentType, body)
 	if err != nil {
 		return Deployed{}, err
 	}
+	return c.readDeployment(ctx, resp, progress)
+}
+
+// readDeployment reads a stream of DeployEvent to its end.
+func (c *Client) readDeployment(ctx context.Context, resp *http.Response, progress func(image.Progress)) (Deployed, error) {
 	defer resp.Body.Close()
 	for e, err := range lines[DeployEvent](resp.Body) {
 		switch {
+		case ctx.Err() != nil:
+			return Deployed{}, context.Cause(ctx)
 		case err != nil:
 			return Deployed{}, err
 		case e.Error != nil:
@@ -110,7 +210,7 @@ func (c *Client) deploy(ctx context.Context, name, contentType string, body io.R
 			progress(*e.Progress)
 		}
 	}
-	return Deployed{}, isolde.Errorf(isolde.CodeUnavailable, "the server broke off the deployment of %q", name).
+	return Deployed{}, isolde.Errorf(isolde.CodeUnavailable, "%s broke off its answer", c.URL).
 		WithHint("see the server's log")
 }
 
@@ -181,14 +281,19 @@ func query(k, v string) url.Values {
 }
 
 func get[T any](ctx context.Context, c *Client, method, path string, q url.Values) (T, error) {
-	var v T
 	resp, err := c.do(ctx, method, path, q, "", nil)
 	if err != nil {
-		return v, err
+		var none T
+		return none, err
 	}
+	return decode[T](c, resp)
+}
+
+func decode[T any](c *Client, resp *http.Response) (T, error) {
 	defer resp.Body.Close()
+	var v T
 	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil {
-		return v, isolde.Errorf(isolde.CodeUnavailable, "the answer of %s is not JSON: %w", c.URL+path, err).
+		return v, isolde.Errorf(isolde.CodeUnavailable, "the answer of %s is not JSON: %w", c.URL+resp.Request.URL.Path, err).
 			WithHint("is it an Isolde server?")
 	}
 	return v, nil

@@ -1,17 +1,16 @@
 package operator
 
 import (
+	"context"
 	"encoding/json"
-	"errors"
 	"io"
-	"mime/multipart"
+	"log/slog"
 	"net/http"
 	"slices"
 	"strings"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/catalog"
-	"github.com/isolde-run/isolde/image"
 	"github.com/isolde-run/isolde/session"
 )
 
@@ -22,6 +21,11 @@ type Handler struct {
 	Store    isolde.Store
 	Locality isolde.Locality
 	Info     Info
+	// Backup writes a copy of the server to w, as a tar stream; see
+	// [Client.Backup]. It writes nothing before it is as good as certain that
+	// it can write all.
+	Backup func(ctx context.Context, w io.Writer, databaseOnly bool) error
+	Logger *slog.Logger
 }
 
 // Register adds the API's routes to a mux.
@@ -30,7 +34,7 @@ func (h *Handler) Register(mux *http.ServeMux) {
 		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
 			v, err := f(r)
 			if err != nil {
-				writeError(w, err)
+				h.fail(w, r, err)
 				return
 			}
 			w.Header().Set("Content-Type", "application/json")
@@ -41,118 +45,42 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	handle("GET /isolde/v1/agents", h.agents)
 	handle("GET /isolde/v1/agents/{agent}", h.agent)
 	handle("DELETE /isolde/v1/agents/{agent}", h.deleteAgent)
+	mux.HandleFunc("GET /isolde/v1/agents/{agent}/build", h.build)
+	handle("GET /isolde/v1/agents/{agent}/endpoints", h.endpoints)
+	handle("GET /isolde/v1/agents/{agent}/endpoints/{name}", h.endpoint)
+	handle("PUT /isolde/v1/agents/{agent}/endpoints/{name}", h.putEndpoint)
+	handle("DELETE /isolde/v1/agents/{agent}/endpoints/{name}", h.deleteEndpoint)
 	handle("GET /isolde/v1/sessions", h.sessions)
 	handle("GET /isolde/v1/sessions/{session}", h.session)
 	handle("DELETE /isolde/v1/sessions", h.stopSessions)
 	handle("DELETE /isolde/v1/sessions/{session}", h.stopSession)
 	mux.HandleFunc("POST /isolde/v1/deployments", h.deploy)
 	mux.HandleFunc("GET /isolde/v1/logs", h.logs)
+	mux.HandleFunc("GET /isolde/v1/backup", h.backup)
 	mux.HandleFunc("/isolde/", func(w http.ResponseWriter, r *http.Request) {
-		writeError(w, isolde.Errorf(isolde.CodeNotFound, "no operation %s %s", r.Method, r.URL.Path))
+		h.fail(w, r, isolde.Errorf(isolde.CodeNotFound, "no operation %s %s", r.Method, r.URL.Path))
 	})
 }
 
-func writeError(w http.ResponseWriter, err error) {
+// fail answers with an error. What the caller does not get to know is logged.
+func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := isolde.AsError(err)
+	h.log(r, e)
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(e.Code.HTTPStatus())
 	json.NewEncoder(w).Encode(map[string]any{"error": errorBody(e)}) //nolint:errcheck // the caller is gone then
 }
 
+// log logs the cause of an internal error, unless it is that the caller left.
+func (h *Handler) log(r *http.Request, e *isolde.Error) {
+	if e.Code == isolde.CodeInternal && e.Err != nil && r.Context().Err() == nil {
+		h.Logger.Error("operator request failed", "method", r.Method, "path", r.URL.Path, "err", e.Err)
+	}
+}
+
 func errorBody(err error) *ErrorBody {
 	e := isolde.AsError(err)
 	return &ErrorBody{Code: e.Code, Message: e.Message, Hint: e.Hint}
-}
-
-// deploy streams a deployment's progress. Once the stream has begun the
-// status is 200, and an error is its last line.
-func (h *Handler) deploy(w http.ResponseWriter, r *http.Request) {
-	d, source, err := readDeployment(r)
-	if err != nil {
-		writeError(w, err)
-		return
-	}
-	out := newLineWriter(w)
-	result, err := h.Catalog.Deploy(r.Context(), d.Name, d.Spec, source, func(p image.Progress) { out.write(DeployEvent{Progress: &p}) })
-	if err != nil {
-		out.write(DeployEvent{Error: errorBody(err)})
-		return
-	}
-	out.write(DeployEvent{Result: &Deployed{
-		ARN: h.Locality.RuntimeARN(result.Runtime.ID), ID: result.Runtime.ID, Name: result.Runtime.Name,
-		Version: result.Version.Number, Status: result.Version.Status, Created: result.Created, Changed: result.Changed,
-	}})
-}
-
-func readDeployment(r *http.Request) (d Deployment, source *multipart.Part, err error) {
-	form, err := r.MultipartReader()
-	if err != nil {
-		return d, nil, isolde.Errorf(isolde.CodeInvalid, "a deployment is multipart/form-data with the parts spec and source").WithCause(err)
-	}
-	part, err := form.NextPart()
-	if err != nil || part.FormName() != "spec" {
-		return d, nil, isolde.Errorf(isolde.CodeInvalid, "the first part of a deployment must be spec").WithCause(err)
-	}
-	dec := json.NewDecoder(io.LimitReader(part, 1<<20))
-	dec.DisallowUnknownFields()
-	if err := dec.Decode(&d); err != nil {
-		return d, nil, isolde.Errorf(isolde.CodeInvalid, "the spec of the deployment: %w", err)
-	}
-	if source, err = form.NextPart(); err != nil || source.FormName() != "source" {
-		return d, nil, isolde.Errorf(isolde.CodeInvalid, "the second part of a deployment must be source").WithCause(err)
-	}
-	return d, source, nil
-}
-
-func (h *Handler) agents(r *http.Request) (any, error) {
-	rs, err := h.Store.Runtimes(r.Context(), "", 0)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]Agent, len(rs))
-	for i, a := range rs {
-		if out[i], err = h.detail(r, a); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
-}
-
-func (h *Handler) agent(r *http.Request) (any, error) {
-	a, err := h.findAgent(r, r.PathValue("agent"))
-	if err != nil {
-		return nil, err
-	}
-	return h.detail(r, a)
-}
-
-// findAgent finds an agent runtime by id, name or ARN.
-func (h *Handler) findAgent(r *http.Request, s string) (isolde.AgentRuntime, error) {
-	if arn := h.Locality.RuntimeARN(""); strings.HasPrefix(s, arn) {
-		s = strings.TrimPrefix(s, arn)
-	}
-	return h.Store.Runtime(r.Context(), s)
-}
-
-func (h *Handler) detail(r *http.Request, a isolde.AgentRuntime) (Agent, error) {
-	versions, err1 := h.Store.Versions(r.Context(), a.ID)
-	endpoints, err2 := h.Store.Endpoints(r.Context(), a.ID)
-	out := Agent{AgentRuntime: a, ARN: h.Locality.RuntimeARN(a.ID), Versions: versions, Endpoints: endpoints}
-	for _, s := range h.Sessions.Sessions() {
-		if s.Runtime == a.ID {
-			out.Sessions++
-		}
-	}
-	return out, errors.Join(err1, err2)
-}
-
-func (h *Handler) deleteAgent(r *http.Request) (any, error) {
-	a, err := h.findAgent(r, r.PathValue("agent"))
-	if err != nil {
-		return nil, err
-	}
-	_, err = h.Catalog.Delete(r.Context(), string(a.ID))
-	return struct{}{}, err
 }
 
 // maxEnded bounds how many ended sessions a list shows, the newest ones.

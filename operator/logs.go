@@ -35,14 +35,14 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request) {
 	if s := q.Get("tail"); s != "" {
 		n, err := strconv.Atoi(s)
 		if err != nil {
-			writeError(w, isolde.Errorf(isolde.CodeInvalid, "tail %q is not a number", s))
+			h.fail(w, r, isolde.Errorf(isolde.CodeInvalid, "tail %q is not a number", s))
 			return
 		}
 		tail = n
 	}
 	id, err := h.agentFilter(r)
 	if err != nil {
-		writeError(w, err)
+		h.fail(w, r, err)
 		return
 	}
 	st := &logStream{
@@ -55,7 +55,7 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request) {
 		err = isolde.Errorf(isolde.CodeNotFound, "no session %q", st.session).WithHint("isolde session ls --all lists them")
 	}
 	if err != nil {
-		writeError(w, err)
+		h.fail(w, r, err)
 		return
 	}
 	began := time.Now()
