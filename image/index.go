@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"strings"
 	"sync"
@@ -32,32 +33,60 @@ func (it *item) setMeta(n *erofs.File) {
 
 // readItems lists an uncompressed tar.
 func readItems(l *os.File) ([]item, error) {
-	if _, err := l.Seek(0, io.SeekStart); err != nil {
-		return nil, err
-	}
 	var items []item
+	err := eachItem(l, func(it item) error {
+		items = append(items, it)
+		return nil
+	})
+	return items, err
+}
+
+// maxItemName bounds names and the targets of links; no program could open
+// longer ones.
+const maxItemName = 4096
+
+// eachItem hands on the entries of an uncompressed tar in their order.
+func eachItem(l *os.File, do func(item) error) error {
+	if _, err := l.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
 	in := tar.NewReader(l)
 	for {
 		header, err := in.Next()
 		if errors.Is(err, io.EOF) {
-			return items, nil
+			return nil
 		}
 		if err != nil {
-			return nil, fmt.Errorf("read layer: %w", err)
+			return fmt.Errorf("read layer: %w", err)
 		}
-		if isSparse(header) {
-			return nil, fmt.Errorf("read layer: %s is a sparse file, which is not supported", header.Name)
+		if err := checkHeader(header); err != nil {
+			return fmt.Errorf("read layer: %w", err)
 		}
 		offset, err := l.Seek(0, io.SeekCurrent) // the reader reads no further than it must
 		if err != nil {
-			return nil, err
+			return err
 		}
-		items = append(items, item{
+		if err := do(item{
 			name: header.Name, link: header.Linkname, kind: header.Typeflag, mode: header.FileInfo().Mode(),
 			uid: uint32(header.Uid), gid: uint32(header.Gid), modTime: header.ModTime,
 			offset: offset, size: header.Size,
-		})
+		}); err != nil {
+			return err
+		}
 	}
+}
+
+// checkHeader refuses what an image cannot hold.
+func checkHeader(header *tar.Header) error {
+	switch {
+	case len(header.Name) > maxItemName || len(header.Linkname) > maxItemName:
+		return fmt.Errorf("a name has more than %d bytes", maxItemName)
+	case isSparse(header):
+		return fmt.Errorf("%q is a sparse file, which is not supported", header.Name)
+	case header.Uid < 0 || header.Uid >= math.MaxUint32 || header.Gid < 0 || header.Gid >= math.MaxUint32:
+		return fmt.Errorf("%q belongs to %d:%d, which are no ids of users and groups", header.Name, header.Uid, header.Gid)
+	}
+	return nil
 }
 
 // isSparse tells a file whose bytes in the archive are not its content.
