@@ -12,30 +12,35 @@ import (
 // making it; cached says that this call made nothing. A layer is made once,
 // however many builds want it now. release, which may be nil, is called when
 // what make works on is needed no longer.
-func (b *build) keyed(ctx context.Context, kind, key string, release func(), make func(context.Context) (layer, error)) (l layer, cached bool, err error) {
+func (s *Store) keyed(ctx context.Context, kind, key string, release func(), make func(context.Context) (layer, error)) (l layer, cached bool, err error) {
 	if release == nil {
 		release = func() {}
 	}
-	name := filepath.Join(b.dir, "layers", kind+"-"+key+".json")
-	if l, ok := b.kept(name); ok {
+	name := s.layerFile(kind, key)
+	if l, ok := s.kept(name); ok {
 		release()
 		return l, true, nil
 	}
-	l, cached, err = b.flights.do(ctx, kind+"-"+key, func(ctx context.Context) (layer, error) {
+	l, cached, err = s.flights.do(ctx, kind+"-"+key, func(ctx context.Context) (layer, error) {
 		defer release()
-		if l, ok := b.kept(name); ok {
+		if l, ok := s.kept(name); ok {
 			return l, nil
 		}
 		l, err := make(ctx)
 		if err != nil {
 			return layer{}, err
 		}
-		return l, b.writeJSON(name, l)
+		return l, s.writeJSON(name, l)
 	})
 	if cached {
 		release()
 	}
 	return l, cached, err
+}
+
+// layerFile is the record of a layer.
+func (s *Store) layerFile(kind, key string) string {
+	return filepath.Join(s.dir, "layers", kind+"-"+key+".json")
 }
 
 // kept reads a layer's record, if all that it names is there.

@@ -14,8 +14,12 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 )
 
-// keepUnused is how long base and dependency layers stay after their last use.
-const keepUnused = 7 * 24 * time.Hour
+// How long layers that no image needs stay after their last use: those of
+// builds, and those of container images, which are larger and need no work.
+const (
+	keepUnused    = 7 * 24 * time.Hour
+	keepContainer = 24 * time.Hour
+)
 
 // Collect removes what no digest in keep needs. What was made or used since
 // the oldest running build of this process began stays as well; who returned
@@ -131,8 +135,11 @@ func (c *collection) layers() error {
 			return err
 		}
 		grace := keepUnused
-		if strings.HasPrefix(filepath.Base(name), folderCode+"-") {
+		switch kind, _, _ := strings.Cut(filepath.Base(name), "-"); kind {
+		case folderCode:
 			grace = 0
+		case kindContainer:
+			grace = keepContainer
 		}
 		if json.Unmarshal(b, &l) == nil && (c.needed[l.Digest] || c.recent(name, grace)) {
 			c.needed[l.Digest], c.needed[l.Folder] = true, true

@@ -63,10 +63,15 @@ func (s *Store) writeOCI(img v1.Image) error {
 	if err != nil {
 		return err
 	}
+	return s.list(*d)
+}
+
+// list adds an image for this machine to the layout's index.
+func (s *Store) list(d v1.Descriptor) error {
 	d.Platform = &v1.Platform{OS: "linux", Architecture: runtime.GOARCH}
 	return s.updateIndex(func(index *v1.IndexManifest) {
 		if !slices.ContainsFunc(index.Manifests, func(m v1.Descriptor) bool { return m.Digest == d.Digest }) {
-			index.Manifests = append(index.Manifests, *d)
+			index.Manifests = append(index.Manifests, d)
 		}
 	})
 }

@@ -39,7 +39,7 @@ type Config struct {
 // Store builds images and keeps them. It implements [Builder]. Under its
 // folder are:
 //
-//	oci/           an OCI layout: the blobs of all layers, manifests, index.json
+//	oci/           an OCI layout: the blobs of all layers, unpacked, manifests, index.json
 //	images/        per image, by digest: the EROFS file and a record of how it starts
 //	layers/        which layer came of which inputs
 //	dependencies/  installed packages in plain form, by key
@@ -181,6 +181,15 @@ type record struct {
 	Env     []string          `json:"env"`
 	Layers  []layer           `json:"layers"`
 	Host    *sandbox.HostRoot `json:"host,omitempty"` // paths in the store begin with storeMark
+	// Process is how an imported image starts; others start in /app as uid 1000.
+	Process *process `json:"process,omitempty"`
+}
+
+// process is where, and as whom, an image starts.
+type process struct {
+	Dir string `json:"dir"`
+	UID uint32 `json:"uid"`
+	GID uint32 `json:"gid"`
 }
 
 var digestRE = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
@@ -235,6 +244,9 @@ func (s *Store) image(r record) Image {
 		Dir:     "/" + codeDir,
 		UID:     agentID,
 		GID:     agentID,
+	}
+	if p := r.Process; p != nil {
+		img.Dir, img.UID, img.GID = p.Dir, p.UID, p.GID
 	}
 	if h := r.Host; h != nil {
 		img.Root.Host = &sandbox.HostRoot{Code: s.unmark(h.Code), Command: s.unmarkAll(h.Command), Env: s.unmarkAll(h.Env)}

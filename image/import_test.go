@@ -1,0 +1,454 @@
+package image
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	registrytest "github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/empty"
+	"github.com/google/go-containerregistry/pkg/v1/mutate"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/static"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"github.com/klauspost/compress/zstd"
+
+	"github.com/isolde-run/isolde"
+)
+
+// host is a registry on loopback, which notes what is asked of it.
+type host struct {
+	*httptest.Server
+	name string // HOST:PORT
+
+	mu   sync.Mutex
+	asks []string // "GET /v2/…", without pings
+	// instead answers before the registry does, if it is set and wants to.
+	instead func(w http.ResponseWriter, r *http.Request) (answered bool)
+}
+
+func newRegistry(t *testing.T) *host {
+	t.Helper()
+	t.Setenv("DOCKER_CONFIG", t.TempDir())
+	h := &host{}
+	inner := registrytest.New(registrytest.Logger(log.New(io.Discard, "", 0)))
+	h.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h.mu.Lock()
+		if r.URL.Path != "/v2/" {
+			h.asks = append(h.asks, r.Method+" "+r.URL.Path)
+		}
+		instead := h.instead
+		h.mu.Unlock()
+		if instead != nil && instead(w, r) {
+			return
+		}
+		inner.ServeHTTP(w, r)
+	}))
+	t.Cleanup(h.Close)
+	h.name = strings.TrimPrefix(h.URL, "http://")
+	return h
+}
+
+// asked counts requests whose path holds text, and forgets them.
+func (h *host) asked(text string) (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, a := range h.asks {
+		if strings.Contains(a, text) {
+			n++
+		}
+	}
+	h.asks = nil
+	return n
+}
+
+// push puts an image or index under a name and returns its reference.
+func (h *host) push(t *testing.T, repo string, what remote.Taggable, options ...remote.Option) string {
+	t.Helper()
+	ref, err := name.ParseReference(h.name + "/" + repo)
+	if err != nil {
+		t.Fatal(err)
+	}
+	// A transport of the push's own, so that no connection of it stays.
+	connections := &http.Transport{}
+	defer connections.CloseIdleConnections()
+	switch what := what.(type) {
+	case v1.ImageIndex:
+		err = remote.WriteIndex(ref, what, append(options, remote.WithTransport(connections))...)
+	case v1.Image:
+		err = remote.Write(ref, what, append(options, remote.WithTransport(connections))...)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.asked("")
+	return ref.String()
+}
+
+// containerOf makes an image for this machine of layers, lowest first, which runs
+// /agent unless config says otherwise.
+func containerOf(t *testing.T, config v1.Config, layers ...v1.Layer) v1.Image {
+	t.Helper()
+	if config.Cmd == nil && config.Entrypoint == nil {
+		config.Cmd = []string{"/agent"}
+	}
+	var add []mutate.Addendum
+	for _, l := range layers {
+		add = append(add, mutate.Addendum{Layer: l})
+	}
+	img, err := mutate.Append(empty.Image, add...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := img.ConfigFile()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file = file.DeepCopy()
+	file.OS, file.Architecture, file.Config = "linux", runtime.GOARCH, config
+	if img, err = mutate.ConfigFile(img, file); err != nil {
+		t.Fatal(err)
+	}
+	return img
+}
+
+// packedLayer is a layer as a registry has it.
+type packedLayer struct {
+	v1.Layer
+	diffID v1.Hash
+}
+
+func (p packedLayer) DiffID() (v1.Hash, error) { return p.diffID, nil }
+
+// asLayer makes a layer of a tar: "gzip", "zstd", or as it is.
+func asLayer(t *testing.T, plain []byte, compression string) v1.Layer {
+	t.Helper()
+	id, _, err := v1.SHA256(bytes.NewReader(plain))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var b bytes.Buffer
+	kind := types.OCIUncompressedLayer
+	switch compression {
+	case "gzip":
+		kind = types.OCILayer
+		w := gzip.NewWriter(&b)
+		_, _ = w.Write(plain)
+		err = w.Close()
+	case "zstd":
+		kind = types.OCILayerZStd
+		w, _ := zstd.NewWriter(&b)
+		_, _ = w.Write(plain)
+		err = w.Close()
+	default:
+		b.Write(plain)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packedLayer{static.NewLayer(b.Bytes(), kind), id}
+}
+
+func mustImport(t *testing.T, s *Store, ref string) Image {
+	t.Helper()
+	img, err := s.Import(t.Context(), ref, nil)
+	if err != nil {
+		t.Fatalf("import %s: %v", ref, err)
+	}
+	return img
+}
+
+func TestImport(t *testing.T) {
+	h, s := newRegistry(t), open(t, Config{})
+	ref := h.push(t, "team/agent:1", containerOf(t,
+		v1.Config{Entrypoint: []string{"/bin/run"}, Cmd: []string{"-v"}, Env: []string{"A=b", "PATH=/opt/bin"}, WorkingDir: "/srv/app"},
+		asLayer(t, archive(t, sized("bin/run", 3)), "gzip"),
+		asLayer(t, archive(t, sized("etc/motd", 5)), "zstd"),
+		asLayer(t, archive(t, sized("last", 7)), ""),
+	))
+	var st steps
+	img, err := s.Import(t.Context(), ref, st.add)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := Image{
+		Digest: img.Digest, Root: img.Root, Command: []string{"/bin/run", "-v"},
+		Env: []string{"DOCKER_CONTAINER=1", "HOME=/", "A=b", "PATH=/opt/bin"}, Dir: "/srv/app",
+	}
+	if diff := cmp.Diff(want, img); diff != "" || img.Root.Host != nil {
+		t.Errorf("image (-want +got):\n%s", diff)
+	}
+	if got := names(t, root(t, img), "."); !slices.Equal(got, []string{"bin/run", "etc/motd", "last"}) {
+		t.Errorf("the root holds %v", got)
+	}
+	for _, dir := range []string{"proc", "sys", "dev", "etc", "tmp", "srv/app"} {
+		info, err := fs.Stat(root(t, img), dir)
+		if err != nil || !info.IsDir() || (dir == "tmp") != (info.Mode()&0o1000 != 0) {
+			t.Errorf("%s: %v, %v", dir, info, err)
+		}
+	}
+	if len(st.all) != 2 || st.all[0].Stage != "artifact" || st.all[0].Cached || !strings.HasPrefix(st.all[0].Message, "pulling 3 layers, 0.0 MB, of "+ref) ||
+		st.all[1].Stage != "image" || !strings.HasPrefix(st.all[1].Message, "built sha256:") {
+		t.Errorf("progress: %+v", st.all)
+	}
+	if n := h.asked("/blobs/"); n != 4 {
+		t.Errorf("%d blobs were fetched; three layers and a configuration are there", n)
+	}
+
+	// Again: nothing is fetched but the manifest.
+	st = steps{}
+	again, err := s.Import(t.Context(), ref, st.add)
+	if err != nil || cmp.Diff(img, again) != "" {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+	if len(st.all) != 2 || !st.all[0].Cached || !st.all[1].Cached {
+		t.Errorf("progress: %+v", st.all)
+	}
+	if n := h.asked("/blobs/"); n != 0 {
+		t.Errorf("%d blobs were fetched again", n)
+	}
+	opened, err := s.Open(t.Context(), img.Digest)
+	if err != nil || cmp.Diff(img, opened) != "" {
+		t.Errorf("opened: %+v, %v", opened, err)
+	}
+	// What the store holds is an OCI layout with the image in it.
+	other := open(t, Config{})
+	if copied := mustImport(t, other, "oci:"+filepath.Join(s.dir, "oci")+"@"+img.Digest); copied.Digest != img.Digest {
+		t.Errorf("from the store's own layout: %s, not %s", copied.Digest, img.Digest)
+	}
+	if folder := isolde.FolderImageURI("hello", img.Digest); mustImport(t, s, folder).Digest != img.Digest {
+		t.Errorf("%s is another image", folder)
+	}
+}
+
+// TestImportSharesLayers: a layer that is kept is not fetched again, in
+// whatever form another image has it.
+func TestImportSharesLayers(t *testing.T) {
+	h, s := newRegistry(t), open(t, Config{})
+	base := archive(t, sized("base", 1000))
+	mustImport(t, s, h.push(t, "a", containerOf(t, v1.Config{}, asLayer(t, base, "gzip"), asLayer(t, archive(t, sized("a", 1)), "gzip"))))
+	ref := h.push(t, "b", containerOf(t, v1.Config{}, asLayer(t, base, "zstd"), asLayer(t, archive(t, sized("b", 1)), "gzip")))
+	h.asked("")
+	mustImport(t, s, ref)
+	if n := h.asked("/blobs/"); n != 2 {
+		t.Errorf("%d blobs were fetched; one layer and the configuration are new", n)
+	}
+}
+
+// TestImportAtOnce: many imports of one image fetch each layer once.
+func TestImportAtOnce(t *testing.T) {
+	h, s := newRegistry(t), open(t, Config{})
+	l := asLayer(t, archive(t, sized("data", 100_000)), "gzip")
+	ref := h.push(t, "a", containerOf(t, v1.Config{}, l, asLayer(t, archive(t), "gzip"), asLayer(t, archive(t), "gzip")))
+	var group sync.WaitGroup
+	for range 6 {
+		group.Go(func() { mustImport(t, s, ref) })
+	}
+	group.Wait()
+	digest, _ := l.Digest()
+	if n := h.asked(digest.String()); n != 1 {
+		t.Errorf("the layer was fetched %d times", n)
+	}
+}
+
+func TestImportCredentials(t *testing.T) {
+	h, s := newRegistry(t), open(t, Config{})
+	secret := &authn.Basic{Username: "ann", Password: "pass-of-ann"}
+	h.instead = func(w http.ResponseWriter, r *http.Request) bool {
+		if user, password, _ := r.BasicAuth(); user == secret.Username && password == secret.Password {
+			return false
+		}
+		w.Header().Set("WWW-Authenticate", `Basic realm="test"`)
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = io.WriteString(w, `{"errors":[{"code":"UNAUTHORIZED","message":"authentication required"}]}`)
+		return true
+	}
+	ref := h.push(t, "private:1", containerOf(t, v1.Config{}, asLayer(t, archive(t, sized("a", 1)), "gzip")), remote.WithAuth(secret))
+	_, err := s.Import(t.Context(), ref, nil)
+	refused(t, err, isolde.CodeDenied, "UNAUTHORIZED: authentication required")
+	if e := isolde.AsError(err); !strings.Contains(e.Hint, "docker login "+h.name) {
+		t.Errorf("hint: %s", e.Hint)
+	}
+	config := map[string]any{"auths": map[string]any{h.name: map[string]string{
+		"auth": base64.StdEncoding.EncodeToString([]byte(secret.Username + ":" + secret.Password)),
+	}}}
+	b, _ := json.Marshal(config)
+	docker := filepath.Join(os.Getenv("DOCKER_CONFIG"), "config.json")
+	if err := os.WriteFile(docker, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustImport(t, s, ref)
+
+	// A credential helper, as cloud registries have them.
+	bin := write(t, map[string]string{"!docker-credential-test": "#!/bin/sh\n[ \"$1\" = get ] && echo '{\"Username\":\"ann\",\"Secret\":\"pass-of-ann\"}'\n"})
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	b, _ = json.Marshal(map[string]any{"credHelpers": map[string]string{h.name: "test"}})
+	if err := os.WriteFile(docker, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustImport(t, open(t, Config{}), ref)
+
+	if err := os.WriteFile(docker, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.Import(t.Context(), ref, nil)
+	refused(t, err, isolde.CodeNotConfigured, "cannot read the credentials for "+h.name)
+	if strings.Contains(fmt.Sprint(err), "pass-of-ann") {
+		t.Error("the error holds a password")
+	}
+}
+
+func TestImportPlatforms(t *testing.T) {
+	h, s := newRegistry(t), open(t, Config{})
+	other := "arm64"
+	if runtime.GOARCH == other {
+		other = "amd64"
+	}
+	img := func(file, arch string) v1.Image {
+		img := containerOf(t, v1.Config{}, asLayer(t, archive(t, sized(file, 1)), "gzip"))
+		config, _ := img.ConfigFile()
+		config = config.DeepCopy()
+		config.Architecture = arch
+		img, err := mutate.ConfigFile(img, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return img
+	}
+	platform := func(img mutate.Appendable, os, arch, variant string) mutate.IndexAddendum {
+		return mutate.IndexAddendum{Add: img, Descriptor: v1.Descriptor{Platform: &v1.Platform{OS: os, Architecture: arch, Variant: variant}}}
+	}
+	foreign, ours := img("theirs", other), img("ours", runtime.GOARCH)
+	index := mutate.AppendManifests(empty.Index,
+		platform(foreign, "linux", other, ""), platform(img("windows", runtime.GOARCH), "windows", runtime.GOARCH, ""),
+		platform(img("newer", runtime.GOARCH), "linux", runtime.GOARCH, "v3"), platform(ours, "linux", runtime.GOARCH, ""),
+		platform(img("signature", ""), "unknown", "unknown", ""))
+	got := mustImport(t, s, h.push(t, "many", index))
+	if all := names(t, root(t, got), "."); !slices.Equal(all, []string{"ours"}) {
+		t.Errorf("of the index: %v", all)
+	}
+	// An index in an index that tells no platform, as docker save writes them.
+	nested := mutate.AppendManifests(empty.Index, mutate.IndexAddendum{Add: index})
+	if got := mustImport(t, s, h.push(t, "nested", nested)); !slices.Equal(names(t, root(t, got), "."), []string{"ours"}) {
+		t.Error("of the nested index: another")
+	}
+	want := fmt.Sprintf("has linux/%s only; this machine is linux/%s", other, runtime.GOARCH)
+	_, err := s.Import(t.Context(), h.push(t, "foreign", mutate.AppendManifests(empty.Index, platform(foreign, "linux", other, ""))), nil)
+	refused(t, err, isolde.CodeInvalid, want)
+	_, err = s.Import(t.Context(), h.push(t, "single", foreign), nil)
+	refused(t, err, isolde.CodeInvalid, want)
+	if e := isolde.AsError(err); e.Hint != "docker buildx build --platform linux/"+runtime.GOARCH {
+		t.Errorf("hint: %s", e.Hint)
+	}
+	if n := h.asked("/blobs/"); n != 1 {
+		t.Errorf("%d blobs were fetched of an image for another machine; its configuration must do", n)
+	}
+}
+
+// TestImportCancelled: what an import that was left leaves are whole layers.
+func TestImportCancelled(t *testing.T) {
+	h, s := newRegistry(t), open(t, Config{})
+	first, second := asLayer(t, archive(t, sized("a", 1)), "gzip"), asLayer(t, archive(t, sized("b", 2_000_000)), "")
+	slow, _ := second.Digest()
+	stuck, left := make(chan struct{}), make(chan struct{})
+	h.instead = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, slow.String()) {
+			return false
+		}
+		_, _ = w.Write(make([]byte, 100_000))
+		_ = http.NewResponseController(w).Flush()
+		close(stuck)
+		<-r.Context().Done()
+		close(left)
+		return true
+	}
+	ref := h.push(t, "a", containerOf(t, v1.Config{}, first, second))
+	ctx, cancel := context.WithCancelCause(t.Context())
+	why := errors.New("somebody stopped it")
+	go func() {
+		<-stuck
+		waitFor(t, func() bool { return len(glob(t, s, "layers")) == 1 })
+		cancel(why)
+	}()
+	if _, err := s.Import(ctx, ref, nil); !errors.Is(err, why) {
+		t.Errorf("import: %v", err)
+	}
+	<-left
+	if all := glob(t, s, "images"); len(all) > 0 {
+		t.Errorf("left: %v", all)
+	}
+	h.mu.Lock()
+	h.instead = nil
+	h.mu.Unlock()
+	h.asked("")
+	mustImport(t, s, ref)
+	if digest, _ := first.Digest(); h.asked(digest.String()) != 0 {
+		t.Error("a layer that was there was fetched again")
+	}
+}
+
+func glob(t *testing.T, s *Store, folder string) []string {
+	t.Helper()
+	all, err := filepath.Glob(filepath.Join(s.dir, folder, "*"))
+	if err != nil {
+		t.Error(err)
+	}
+	return all
+}
+
+// TestImportCollect: images from containers go as others do, their layers
+// after a day.
+func TestImportCollect(t *testing.T) {
+	h, s := newRegistry(t), open(t, Config{})
+	base := asLayer(t, archive(t, sized("base", 1000)), "gzip")
+	kept := mustImport(t, s, h.push(t, "a", containerOf(t, v1.Config{}, base)))
+	gone := mustImport(t, s, h.push(t, "b", containerOf(t, v1.Config{}, base, asLayer(t, archive(t, sized("b", 5000)), "gzip"))))
+	if _, err := s.Collect(t.Context(), []string{kept.Digest}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Open(t.Context(), gone.Digest); isolde.CodeOf(err) != isolde.CodeNotFound {
+		t.Errorf("an image that nobody needs: %v", err)
+	}
+	if n := len(glob(t, s, "layers")); n != 2 {
+		t.Errorf("%d layers are kept; both were used today", n)
+	}
+	for _, name := range glob(t, s, "layers") {
+		old := time.Now().Add(-2 * keepContainer)
+		if err := os.Chtimes(name, old, old); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := s.Collect(t.Context(), []string{kept.Digest}); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(glob(t, s, "layers")); n != 1 {
+		t.Errorf("%d layers are kept; one is needed", n)
+	}
+	if all := glob(t, s, "oci/blobs/sha256"); len(all) != 3 {
+		t.Errorf("blobs: %v; a manifest, a configuration and a layer are needed", all)
+	}
+	if _, err := s.Open(t.Context(), kept.Digest); err != nil {
+		t.Error(err)
+	}
+}
