@@ -19,8 +19,9 @@ import (
 // parsed is what an isolde.yaml says, before it is completed.
 type parsed struct {
 	operator.Deployment
-	path string // of the file, for messages
-	at   string // file:line:column of the entry point
+	image string // a reference, instead of an entry point
+	path  string // of the file, for messages
+	at    string // file:line:column of the entry point
 }
 
 // parse reads the text of an isolde.yaml. It touches no files.
@@ -39,6 +40,10 @@ func parse(path string, data []byte, getenv func(string) string) (parsed, error)
 		default:
 			if err := d.project(doc.Body, &p); err != nil {
 				return parsed{}, err
+			}
+			if p.image != "" && (len(p.Spec.Entrypoint) > 0 || p.Spec.Language != "") {
+				return parsed{}, isolde.Errorf(isolde.CodeInvalid, "%s: image stands instead of entrypoint and language; an image says itself what it runs", path).
+					WithHint("remove image, or the others")
 			}
 		}
 	}
@@ -61,6 +66,7 @@ func (d *decoder) project(n ast.Node, p *parsed) error {
 			p.at = d.place(n)
 			return d.entrypoint(n, &spec.Entrypoint)
 		},
+		"image":       d.image(p),
 		"language":    oneOf(d, &spec.Language, isolde.LanguagePython, isolde.LanguageNode, isolde.LanguageGo, isolde.LanguageCommand),
 		"environment": func(n ast.Node) error { return d.environment(n, &spec.Environment) },
 		"protocol":    d.protocol(&spec.Protocol),
@@ -170,6 +176,16 @@ func (d *decoder) entrypoint(n ast.Node, to *[]string) error {
 		return d.errorf(n, "entrypoint is empty")
 	}
 	return nil
+}
+
+func (d *decoder) image(p *parsed) func(ast.Node) error {
+	return func(n ast.Node) (err error) {
+		p.image, err = d.scalar(n, "image")
+		if err == nil && strings.TrimSpace(p.image) == "" {
+			err = d.errorf(n, "image is empty").WithHint("for example: image: ghcr.io/me/agent:1, oci:./layout, or docker-archive:agent.tar")
+		}
+		return err
+	}
 }
 
 func (d *decoder) protocol(to *isolde.Protocol) func(ast.Node) error {

@@ -44,6 +44,33 @@ func Load(folder string, getenv func(string) string) (operator.Deployment, error
 	return p.complete(folder)
 }
 
+// LoadSettings reads what the folder's isolde.yaml says beside what it runs,
+// for a caller that knows that already. found tells whether the file was
+// there; a folder needs none.
+func LoadSettings(folder string, getenv func(string) string) (d operator.Deployment, found bool, err error) {
+	path := filepath.Join(folder, File)
+	data, err := readFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		if !isFolder(folder) {
+			return d, false, missing(folder)
+		}
+		return d, false, nil
+	}
+	if err != nil {
+		return d, true, isolde.Errorf(isolde.CodeInvalid, "cannot read %s: %w", path, err)
+	}
+	p, err := parse(path, data, getenv)
+	if err != nil {
+		return d, true, err
+	}
+	d = p.Deployment
+	d.Spec.Entrypoint, d.Spec.Language = nil, ""
+	if d.Name == "" {
+		d.Name = DefaultName(folder)
+	}
+	return d, true, nil
+}
+
 // LoadOrDetect is [Load], and for a folder without isolde.yaml what [Detect]
 // finds. found tells whether the file was there.
 func LoadOrDetect(folder string, getenv func(string) string) (d operator.Deployment, found bool, err error) {
@@ -86,7 +113,7 @@ func DefaultName(folder string) string {
 }
 
 func missing(folder string) error {
-	if info, err := os.Stat(folder); err != nil || !info.IsDir() {
+	if !isFolder(folder) {
 		return isolde.Errorf(isolde.CodeInvalid, "%q is not a folder", folder)
 	}
 	hint := "write one with: isolde init"
@@ -94,6 +121,11 @@ func missing(folder string) error {
 		hint += " " + folder
 	}
 	return isolde.Errorf(isolde.CodeNotConfigured, "there is no %s in %q", File, folder).WithHint("%s", hint)
+}
+
+func isFolder(name string) bool {
+	info, err := os.Stat(name)
+	return err == nil && info.IsDir()
 }
 
 func readFile(path string) ([]byte, error) {
@@ -112,6 +144,11 @@ func (p parsed) complete(folder string) (operator.Deployment, error) {
 	d := p.Deployment
 	if d.Name == "" {
 		d.Name = DefaultName(folder)
+	}
+	if p.image != "" {
+		var err error
+		d.Spec.Artifact, err = ImageArtifact(p.image, folder)
+		return d, err
 	}
 	if len(d.Spec.Entrypoint) > 0 {
 		return d, p.checkEntrypoint(folder)

@@ -69,6 +69,7 @@ protocol: http
 		{"keys without values", "name:\nlifecycle:\nentrypoint: a.py\n", operator.Deployment{
 			Spec: isolde.VersionSpec{Entrypoint: []string{"a.py"}},
 		}},
+		{"an image", "name: a\nimage: ghcr.io/me/agent:1\n", operator.Deployment{Name: "a"}},
 		{"flow style", "{name: a, entrypoint: './server', resources: {memory: 512Mi}}", operator.Deployment{
 			Name: "a", Spec: isolde.VersionSpec{Entrypoint: []string{"./server"}, Resources: isolde.Resources{MemoryBytes: 512 << 20}},
 		}},
@@ -116,6 +117,9 @@ func TestParseErrors(t *testing.T) {
 		{"processes", "resources: {processes: 0}\n", `isolde.yaml:1:24: "0" is not a whole number above zero`, ""},
 		{"egress", "network: {egress: nowhere}\n", `isolde.yaml:1:19: "nowhere" is not one of internet, none`, ""},
 		{"two documents", "name: a\n---\nname: b\n", `isolde.yaml:3:1: a second document; the file holds one agent`, ""},
+		{"image and entrypoint", "image: x\nentrypoint: agent.py\n", `isolde.yaml: image stands instead of entrypoint and language; an image says itself what it runs`, "remove image, or the others"},
+		{"image and language", "language: go\nimage: x\n", `isolde.yaml: image stands instead of entrypoint and language; an image says itself what it runs`, "remove image, or the others"},
+		{"empty image", "image: ''\n", `isolde.yaml:1:8: image is empty`, "for example: image: ghcr.io/me/agent:1, oci:./layout, or docker-archive:agent.tar"},
 		{"alias", "name: &n a\ndescription: *n\n", `isolde.yaml:1:7: anchors, aliases and tags are not supported`, "write the value out"},
 	}
 	for _, tt := range tests {
