@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -27,6 +28,14 @@ const (
 	MaxContainerEntries  = 500_000       // files, folders and links in all layers
 	MaxContainerLayers   = 256
 )
+
+// limits are those bounds as a store has them.
+type limits struct {
+	packed, unpacked int64
+	entries, layers  int
+}
+
+var containerLimits = limits{MaxContainerPacked, MaxContainerUnpacked, MaxContainerEntries, MaxContainerLayers}
 
 // parallelLayers is how many layers of an image are fetched at once.
 const parallelLayers = 4
@@ -85,7 +94,7 @@ func (s *Store) importContainer(ctx context.Context, ref string, report *reporte
 		return Image{}, err
 	}
 	defer c.close()
-	if err := c.check(); err != nil {
+	if err := c.check(s.limits); err != nil {
 		return Image{}, err
 	}
 	p := &pull{Store: s, container: c, report: report}
@@ -117,7 +126,7 @@ func (s *Store) importContainer(ctx context.Context, ref string, report *reporte
 
 // check refuses an image that cannot run here before anything of it is
 // fetched.
-func (c *container) check() error {
+func (c *container) check(max limits) error {
 	if os, arch := c.config.OS, c.config.Architecture; (os != "" && os != "linux") || (arch != "" && arch != runtime.GOARCH) {
 		return c.otherPlatform([]string{os + "/" + arch})
 	}
@@ -128,19 +137,19 @@ func (c *container) check() error {
 	if err := checkStrings(c.name, &c.config.Config); err != nil {
 		return err
 	}
-	if n := len(c.layers); n > MaxContainerLayers {
-		return isolde.Errorf(isolde.CodeInvalid, "%s has %d layers; at most %d are allowed", c.name, n, MaxContainerLayers).
+	if n := len(c.layers); n > max.layers {
+		return isolde.Errorf(isolde.CodeInvalid, "%s has %d layers; at most %d are allowed", c.name, n, max.layers).
 			WithHint("join RUN and COPY lines of its Dockerfile, or use a multi-stage build")
 	}
 	var packed int64
 	for _, l := range c.layers {
-		if l.Size < 0 || l.Size > MaxContainerUnpacked {
+		if l.Size < 0 {
 			return isolde.Errorf(isolde.CodeInvalid, "%s names a layer of %d bytes", c.name, l.Size).WithHint("build the image again")
 		}
-		packed += l.Size
+		packed += min(l.Size, math.MaxInt64/int64(max.layers))
 	}
-	if !c.unpacked && packed > MaxContainerPacked {
-		return isolde.Errorf(isolde.CodeInvalid, "%s has %s in its layers; at most %s are allowed, compressed", c.name, megabytes(packed), megabytes(MaxContainerPacked)).
+	if !c.unpacked && packed > max.packed {
+		return isolde.Errorf(isolde.CodeInvalid, "%s has %s in its layers; at most %s are allowed, compressed", c.name, megabytes(packed), megabytes(max.packed)).
 			WithHint("start from a slim base image, and leave build tools out with a multi-stage build")
 	}
 	return nil
@@ -159,7 +168,7 @@ func (p *pull) layers(ctx context.Context) ([]layer, error) {
 	done := make([]layer, len(p.container.layers))
 	var missing []int
 	var size int64
-	p.room.Store(MaxContainerUnpacked)
+	p.room.Store(p.limits.unpacked)
 	for i, b := range p.container.layers {
 		var ok bool
 		if done[i], ok = p.kept(p.layerFile(kindContainer, b.diffID.Hex)); ok {
@@ -189,7 +198,7 @@ func (p *pull) layers(ctx context.Context) ([]layer, error) {
 	for _, l := range done {
 		unpacked += l.Size
 	}
-	if unpacked > MaxContainerUnpacked {
+	if unpacked > p.limits.unpacked {
 		return nil, p.tooLarge()
 	}
 	return done, nil
@@ -208,8 +217,8 @@ func (p *pull) layer(ctx context.Context, i int) (layer, error) {
 	}
 }
 
-func (c *container) tooLarge() error {
-	return isolde.Errorf(isolde.CodeInvalid, "%s unpacks to more than %s", c.name, megabytes(MaxContainerUnpacked)).
+func (p *pull) tooLarge() error {
+	return isolde.Errorf(isolde.CodeInvalid, "%s unpacks to more than %s", p.name, megabytes(p.limits.unpacked)).
 		WithHint("leave out of the image what the agent does not need, or fetch it when the agent starts")
 }
 

@@ -26,8 +26,8 @@ func (p *pull) flatten(ctx context.Context, layers []*os.File, r *record) (*erof
 	for i, l := range layers {
 		f.layer = i + 1
 		err := eachItem(l, func(it item) error {
-			if entries++; entries+f.made > MaxContainerEntries {
-				return fmt.Errorf("the image has more than %d files", MaxContainerEntries)
+			if entries++; entries+f.made > p.limits.entries {
+				return fmt.Errorf("the image has more than %d files", p.limits.entries)
 			}
 			if err := f.add(l, &it); err != nil {
 				return fmt.Errorf("entry %q: %w", brief(it.name), err)
@@ -78,7 +78,7 @@ func (p *pull) complete(f *flattener) error {
 		if err == nil && !n.Mode.IsDir() {
 			err = errors.New("it is a file")
 		}
-		if err == nil && f.made > MaxContainerEntries {
+		if err == nil && f.made > p.limits.entries {
 			err = errSteps
 		}
 		if err != nil {

@@ -55,6 +55,7 @@ type Store struct {
 	log     *slog.Logger
 	scripts bool
 	path    string
+	limits  limits // of container images
 
 	flights flights
 	hosts   hosts
@@ -87,7 +88,7 @@ func Open(cfg Config) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open image store: %w", err)
 	}
-	s := &Store{dir: dir, log: cfg.Logger, scripts: cfg.AllowScripts, path: cfg.Path, running: map[int]time.Time{}}
+	s := &Store{dir: dir, log: cfg.Logger, scripts: cfg.AllowScripts, path: cfg.Path, limits: containerLimits, running: map[int]time.Time{}}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
