@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"path/filepath"
+	"sync"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -29,37 +30,95 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// noBuilder stands in for image/: the fake driver needs no root.
-type noBuilder struct{}
-
-func (noBuilder) Build(context.Context, image.Source, func(image.Progress)) (image.Image, error) {
-	return image.Image{Digest: "sha256:0"}, nil
+// builder stands in for image/: the fake driver needs no root. Every image has
+// the same digest.
+type builder struct {
+	mu   sync.Mutex
+	make func(context.Context) error
 }
 
-func (noBuilder) Open(context.Context, string) (image.Image, error)        { return image.Image{}, nil }
-func (noBuilder) Collect(context.Context, []string) (freed int64, _ error) { return 0, nil }
+const digest = "sha256:00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff"
+
+// set says how builds end from now on; nil: well, at once.
+func (b *builder) set(make func(context.Context) error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.make = make
+}
+
+// block makes builds wait until the test calls what it returns.
+func (b *builder) block() (release func()) {
+	hold := make(chan struct{})
+	b.set(func(ctx context.Context) error {
+		select {
+		case <-hold:
+			return nil
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	})
+	return sync.OnceFunc(func() { b.set(nil); close(hold) })
+}
+
+func (b *builder) image(ctx context.Context) (image.Image, error) {
+	b.mu.Lock()
+	make := b.make
+	b.mu.Unlock()
+	if make != nil {
+		if err := make(ctx); err != nil {
+			return image.Image{}, err
+		}
+	}
+	return image.Image{Digest: digest}, nil
+}
+
+func (b *builder) Build(ctx context.Context, _ image.Source, _ func(image.Progress)) (image.Image, error) {
+	return b.image(ctx)
+}
+
+func (b *builder) Import(ctx context.Context, _ string, _ func(image.Progress)) (image.Image, error) {
+	return b.image(ctx)
+}
+
+func (b *builder) Open(context.Context, string) (image.Image, error)        { return image.Image{}, nil }
+func (b *builder) Collect(context.Context, []string) (freed int64, _ error) { return 0, nil }
+
+// noObjects is an object store without any.
+type noObjects struct{}
+
+func (noObjects) Fetch(_ context.Context, from isolde.S3Location, _ int64, _ io.Writer) (int64, error) {
+	return 0, isolde.Errorf(isolde.CodeInvalid, "no object %s", from)
+}
 
 // bed is both planes over a fake driver, and the clients of AWS's own SDK.
 type bed struct {
 	url      string
-	arn      string
+	arn      string // of the agent runtime "echo", which is deployed from a folder
 	locality isolde.Locality
 	fake     *sandboxtest.Fake
+	builder  *builder
+	store    *sqlite.Store
+	agents   *catalog.Catalog
 	sessions *session.Manager
+	log      *slog.Logger
+	answers  *recorder
 	data     *bedrockagentcore.Client
 	control  *bedrockagentcorecontrol.Client
 }
 
 func newBed(t *testing.T, agent http.Handler) *bed {
 	t.Helper()
-	b := &bed{locality: isolde.Locality{Region: "us-west-2", Account: "123456789012"}, fake: &sandboxtest.Fake{}}
+	b := &bed{
+		locality: isolde.Locality{Region: "us-west-2", Account: "123456789012"},
+		fake:     &sandboxtest.Fake{}, builder: &builder{}, answers: &recorder{}, log: slog.New(slog.DiscardHandler),
+	}
 	b.fake.Script = func(sandbox.Spec) sandboxtest.Script { return sandboxtest.Script{Agent: agent} }
-	store, err := sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "isolde.db"))
-	if err != nil {
+	var err error
+	if b.store, err = sqlite.Open(t.Context(), filepath.Join(t.TempDir(), "isolde.db")); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { store.Close() })
-	b.sessions, err = session.Open(t.Context(), session.Config{Driver: b.fake, Store: store, LogDir: t.TempDir()})
+	t.Cleanup(func() { b.store.Close() })
+	b.sessions, err = session.Open(t.Context(), session.Config{Driver: b.fake, Store: b.store, LogDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,28 +126,33 @@ func newBed(t *testing.T, agent http.Handler) *bed {
 		b.sessions.Close()
 		b.fake.StopAll()
 	})
-	log := slog.New(slog.DiscardHandler)
-	agents, err := catalog.Open(catalog.Config{
-		Store: store, Builder: noBuilder{}, Sessions: b.sessions, Locality: b.locality, TempDir: t.TempDir(), Logger: log,
+	b.agents, err = catalog.Open(t.Context(), catalog.Config{
+		Store: b.store, Builder: b.builder, Objects: noObjects{}, Sessions: b.sessions, Driver: b.fake.Capabilities(),
+		Locality: b.locality, TempDir: t.TempDir(), Logger: b.log,
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { agents.Close() })
-	mux := http.NewServeMux()
-	(&agentcore.Handler{
-		Gateway: &gateway.Gateway{Catalog: agents, Sessions: b.sessions, Logger: log},
-		Catalog: agents, Sessions: b.sessions, Store: store, Locality: b.locality,
-	}).Register(mux)
-	srv := httptest.NewServer(mux)
-	t.Cleanup(srv.Close)
-	b.url = srv.URL
-
-	d, err := agents.Deploy(t.Context(), "echo", isolde.VersionSpec{Entrypoint: []string{"agent"}}, bytes.NewReader(make([]byte, 1024)), func(image.Progress) {})
+	t.Cleanup(func() { b.agents.Close() })
+	b.serve(t)
+	d, err := b.agents.Deploy(t.Context(), "echo", isolde.VersionSpec{Entrypoint: []string{"agent"}}, bytes.NewReader(make([]byte, 1024)), func(image.Progress) {})
 	if err != nil {
 		t.Fatal(err)
 	}
 	b.arn = b.locality.RuntimeARN(d.Runtime.ID)
+	return b
+}
+
+// serve starts a server and its clients; the next one's know nothing of it.
+func (b *bed) serve(t *testing.T) {
+	mux := http.NewServeMux()
+	(&agentcore.Handler{
+		Gateway: &gateway.Gateway{Catalog: b.agents, Sessions: b.sessions, Logger: b.log},
+		Catalog: b.agents, Sessions: b.sessions, Store: b.store, Locality: b.locality, Logger: b.log,
+	}).Register(mux)
+	srv := httptest.NewServer(b.answers.of(mux))
+	t.Cleanup(srv.Close)
+	b.url = srv.URL
 	client := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(client.CloseIdleConnections)
 	credentials := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
@@ -100,7 +164,36 @@ func newBed(t *testing.T, agent http.Handler) *bed {
 	b.control = bedrockagentcorecontrol.New(bedrockagentcorecontrol.Options{
 		Region: "us-west-2", BaseEndpoint: aws.String(srv.URL), HTTPClient: client, Credentials: credentials,
 	})
-	return b
+}
+
+// do sends a plain HTTP request, without what an SDK would add, and reads the answer.
+func (b *bed) do(t *testing.T, method, path string, body io.Reader) answer {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, b.url+path, body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := &http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	resp, err := client.Do(req)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	defer resp.Body.Close()
+	a := answer{status: resp.StatusCode, header: resp.Header}
+	if a.body, err = io.ReadAll(resp.Body); err != nil {
+		t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return a
+}
+
+// answer is what a server said.
+type answer struct {
+	status int
+	header http.Header
+	body   []byte
 }
 
 // post sends a plain HTTP request to the data plane.

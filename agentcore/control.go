@@ -1,261 +1,215 @@
 package agentcore
 
 import (
-	"encoding/base64"
+	"log/slog"
 	"net/http"
+	"net/url"
+	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/isolde-run/isolde"
 )
 
-// registerControl adds the control plane's routes. What is not here yet
-// (Create, Update, endpoints of one's own, tags, policies) answers that it is
-// not offered; isolde deploy creates and updates.
+// operation is one of the control plane: its request and what serves it.
+type operation struct {
+	name   string // the API's
+	method string
+	path   string // as in the API's model; it is taken without its last slash too
+	status int    // of the answer when nothing is wrong; 204 has no body
+	serve  func(*Handler, *call) (any, error)
+}
+
+var operations = []operation{
+	{"CreateAgentRuntime", http.MethodPut, "/runtimes/", 202, (*Handler).createRuntime},
+	{"UpdateAgentRuntime", http.MethodPut, "/runtimes/{id}/", 202, (*Handler).updateRuntime},
+	{"GetAgentRuntime", http.MethodGet, "/runtimes/{id}/", 200, (*Handler).getRuntime},
+	{"ListAgentRuntimes", http.MethodPost, "/runtimes/", 200, (*Handler).listRuntimes},
+	{"DeleteAgentRuntime", http.MethodDelete, "/runtimes/{id}/", 202, (*Handler).deleteRuntime},
+	{"ListAgentRuntimeVersions", http.MethodPost, "/runtimes/{id}/versions/", 200, (*Handler).listVersions},
+
+	{"CreateAgentRuntimeEndpoint", http.MethodPut, "/runtimes/{id}/runtime-endpoints/", 202, (*Handler).createEndpoint},
+	{"UpdateAgentRuntimeEndpoint", http.MethodPut, "/runtimes/{id}/runtime-endpoints/{name}/", 202, (*Handler).updateEndpoint},
+	{"GetAgentRuntimeEndpoint", http.MethodGet, "/runtimes/{id}/runtime-endpoints/{name}/", 200, (*Handler).getEndpoint},
+	{"ListAgentRuntimeEndpoints", http.MethodPost, "/runtimes/{id}/runtime-endpoints/", 200, (*Handler).listEndpoints},
+	{"DeleteAgentRuntimeEndpoint", http.MethodDelete, "/runtimes/{id}/runtime-endpoints/{name}/", 202, (*Handler).deleteEndpoint},
+
+	{"TagResource", http.MethodPost, "/tags/{arn...}", 204, (*Handler).tagResource},
+	{"UntagResource", http.MethodDelete, "/tags/{arn...}", 204, (*Handler).untagResource},
+	{"ListTagsForResource", http.MethodGet, "/tags/{arn...}", 200, (*Handler).listTags},
+	{"PutResourcePolicy", http.MethodPut, "/resourcepolicy/{arn...}", 201, (*Handler).putPolicy},
+	{"GetResourcePolicy", http.MethodGet, "/resourcepolicy/{arn...}", 200, (*Handler).getPolicy},
+	{"DeleteResourcePolicy", http.MethodDelete, "/resourcepolicy/{arn...}", 204, (*Handler).deletePolicy},
+
+	{"ListAgentRuntimeVersionsByCapacityProvider", http.MethodPost, "/capacity-providers/{id}/runtime-versions", 200, noCapacityProviders},
+	{"CreateCapacityProvider", http.MethodPut, "/capacity-providers", 202, noCapacityProviders},
+	{"UpdateCapacityProvider", http.MethodPut, "/capacity-providers/{id}", 202, noCapacityProviders},
+	{"GetCapacityProvider", http.MethodGet, "/capacity-providers/{id}", 200, noCapacityProviders},
+	{"ListCapacityProviders", http.MethodPost, "/capacity-providers", 200, noCapacityProviders},
+	{"DeleteCapacityProvider", http.MethodDelete, "/capacity-providers/{id}", 202, noCapacityProviders},
+	// Of the data plane, but without capacity providers there is no other place for it.
+	{"DeleteCapacityProviderSession", http.MethodDelete, "/capacity-providers/{id}/sessions/{session}", 202, noCapacityProviders},
+}
+
+func noCapacityProviders(_ *Handler, c *call) (any, error) {
+	return nil, isolde.Errorf(isolde.CodeUnsupported, "%s is not offered: Isolde has no capacity providers, sessions run on the server's machine", c.op.name)
+}
+
+// patterns are the operation's for a [http.ServeMux].
+func (op *operation) patterns() []string {
+	bare := strings.TrimSuffix(op.path, "/")
+	switch {
+	case strings.HasSuffix(bare, "...}"):
+		return []string{op.method + " " + bare}
+	case op.name == "GetAgentRuntimeEndpoint":
+		// {target}/{resource}/ws of the data plane, with an ARN that is not
+		// escaped, could be the endpoint ws; for one of the two to be more
+		// specific, this one has to take every resource. See otherResource.
+		bare = "/runtimes/{id}/{resource}/{name}"
+	}
+	return []string{op.method + " " + bare, op.method + " " + strings.TrimSuffix(op.path, "/") + "/{$}"}
+}
+
+// otherResource reports whether a request is not for an endpoint although the
+// operation's pattern took it.
+func otherResource(r *http.Request) bool {
+	resource := r.PathValue("resource")
+	return resource != "" && resource != "runtime-endpoints"
+}
+
+// registerControl adds the control plane's routes.
 func (h *Handler) registerControl(mux *http.ServeMux) {
-	handle := func(pattern string, status int, f func(r *http.Request) (any, error)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			w.Header().Set(HeaderRequestID, newRequestID())
-			v, err := f(r)
-			if err != nil {
-				writeError(w, err)
-				return
-			}
-			writeJSON(w, status, v)
-		})
-	}
-	handle("POST /runtimes/{$}", http.StatusOK, h.listRuntimes)
-	handle("GET /runtimes/{id}/{$}", http.StatusOK, h.getRuntime)
-	handle("DELETE /runtimes/{id}/{$}", http.StatusAccepted, h.deleteRuntime)
-	handle("POST /runtimes/{id}/versions/{$}", http.StatusOK, h.listVersions)
-	handle("POST /runtimes/{id}/runtime-endpoints/{$}", http.StatusOK, h.listEndpoints)
-	handle("GET /runtimes/{id}/runtime-endpoints/{name}/{$}", http.StatusOK, h.getEndpoint)
-	for pattern, operation := range map[string]string{
-		"PUT /runtimes/{$}":                                  "CreateAgentRuntime",
-		"PUT /runtimes/{id}/{$}":                             "UpdateAgentRuntime",
-		"PUT /runtimes/{id}/runtime-endpoints/{$}":           "CreateAgentRuntimeEndpoint",
-		"PUT /runtimes/{id}/runtime-endpoints/{name}/{$}":    "UpdateAgentRuntimeEndpoint",
-		"DELETE /runtimes/{id}/runtime-endpoints/{name}/{$}": "DeleteAgentRuntimeEndpoint",
-		"POST /capacity-providers/{id}/runtime-versions":     "ListAgentRuntimeVersionsByCapacityProvider",
-		"DELETE /capacity-providers/{id}/sessions/{session}": "DeleteCapacityProviderSession",
-		"/tags/{arn...}":                                     "Tags",
-		"/resourcepolicy/{arn...}":                           "Resource policies",
-	} {
-		mux.HandleFunc(pattern, notOffered(operation))
-	}
-}
-
-// timestamp is a time as the control plane writes it: ISO 8601 in UTC.
-type timestamp time.Time
-
-func (t timestamp) MarshalText() ([]byte, error) {
-	return []byte(time.Time(t).UTC().Format("2006-01-02T15:04:05.000000Z")), nil
-}
-
-type runtimeSummary struct {
-	ARN           string               `json:"agentRuntimeArn"`
-	ID            isolde.RuntimeID     `json:"agentRuntimeId"`
-	Name          string               `json:"agentRuntimeName"`
-	Version       isolde.VersionNumber `json:"agentRuntimeVersion,string"`
-	Description   string               `json:"description"`
-	LastUpdatedAt timestamp            `json:"lastUpdatedAt"`
-	Status        isolde.Status        `json:"status"`
-}
-
-type runtimePage struct {
-	Runtimes  []runtimeSummary `json:"agentRuntimes"`
-	NextToken string           `json:"nextToken,omitempty"`
-}
-
-func (h *Handler) listRuntimes(r *http.Request) (any, error) {
-	limit, after, err := page(r)
-	if err != nil {
-		return nil, err
-	}
-	rs, err := h.Store.Runtimes(r.Context(), after, limit+1)
-	if err != nil {
-		return nil, err
-	}
-	out := runtimePage{Runtimes: []runtimeSummary{}}
-	for i, a := range rs {
-		if i == limit {
-			out.NextToken = base64.RawURLEncoding.EncodeToString([]byte(rs[i-1].Name))
-			break
-		}
-		out.Runtimes = append(out.Runtimes, h.summary(a, a.Latest, "", a.Status, a.UpdatedAt))
-	}
-	return out, nil
-}
-
-func (h *Handler) summary(a isolde.AgentRuntime, n isolde.VersionNumber, description string, s isolde.Status, at time.Time) runtimeSummary {
-	return runtimeSummary{
-		ARN: h.Locality.RuntimeARN(a.ID), ID: a.ID, Name: a.Name, Version: n,
-		Description: description, LastUpdatedAt: timestamp(at), Status: s,
-	}
-}
-
-// maxPage is the most a list operation returns, and what it returns unasked.
-const maxPage = 100
-
-func page(r *http.Request) (limit int, after string, err error) {
-	limit = maxPage
-	if s := r.URL.Query().Get("maxResults"); s != "" {
-		if limit, err = strconv.Atoi(s); err != nil || limit < 1 || limit > maxPage {
-			return 0, "", isolde.Errorf(isolde.CodeInvalid, "maxResults %q must be a number from 1 to %d", s, maxPage)
+	for i := range operations {
+		op := &operations[i]
+		for _, pattern := range op.patterns() {
+			mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) { h.control(w, r, op) })
 		}
 	}
-	if t := r.URL.Query().Get("nextToken"); t != "" {
-		b, err := base64.RawURLEncoding.DecodeString(t)
-		if err != nil {
-			return 0, "", isolde.Errorf(isolde.CodeInvalid, "nextToken %q is not one of this server's", t)
-		}
-		after = string(b)
+}
+
+// control serves one request of the control plane.
+func (h *Handler) control(w http.ResponseWriter, r *http.Request, op *operation) {
+	if r.Method != op.method || otherResource(r) { // a pattern for GET takes HEAD as well
+		noOperation(w, r)
+		return
 	}
-	return limit, after, nil
+	request := newRequestID()
+	w.Header().Set(HeaderRequestID, request)
+	c := &call{Request: r, op: op, w: w, log: h.logger().With("operation", op.name, "request", request)}
+	answer, err := c.answer(h)
+	switch {
+	case err != nil:
+		c.logFault(err)
+		writeError(w, err)
+	case op.status == http.StatusNoContent:
+		w.WriteHeader(op.status)
+	default:
+		writeJSON(w, op.status, answer)
+	}
 }
 
-type runtimeDetail struct {
-	ARN         string               `json:"agentRuntimeArn"`
-	ID          isolde.RuntimeID     `json:"agentRuntimeId"`
-	Name        string               `json:"agentRuntimeName"`
-	Version     isolde.VersionNumber `json:"agentRuntimeVersion,string"`
-	Artifact    any                  `json:"agentRuntimeArtifact"`
-	RoleARN     string               `json:"roleArn"`
-	Network     any                  `json:"networkConfiguration"`
-	Protocol    any                  `json:"protocolConfiguration"`
-	Lifecycle   isolde.Lifecycle     `json:"lifecycleConfiguration"`
-	Environment map[string]string    `json:"environmentVariables,omitempty"`
-	Description string               `json:"description,omitempty"`
-	Failure     string               `json:"failureReason,omitempty"`
-	Status      isolde.Status        `json:"status"`
-	CreatedAt   timestamp            `json:"createdAt"`
-	UpdatedAt   timestamp            `json:"lastUpdatedAt"`
+func (h *Handler) logger() *slog.Logger {
+	if h.Logger == nil {
+		return slog.New(slog.DiscardHandler)
+	}
+	return h.Logger
 }
 
-func (h *Handler) getRuntime(r *http.Request) (any, error) {
-	a, versions, err := h.runtime(r)
+// call is a request of the control plane.
+type call struct {
+	*http.Request
+	op    *operation
+	w     http.ResponseWriter
+	log   *slog.Logger
+	query url.Values
+}
+
+func (c *call) answer(h *Handler) (any, error) {
+	var err error
+	if c.query, err = url.ParseQuery(c.URL.RawQuery); err != nil {
+		return nil, isolde.Errorf(isolde.CodeMalformed, "the query string cannot be parsed: %w", err)
+	}
+	return c.op.serve(h, c)
+}
+
+// logFault keeps for the operator what the caller is not told.
+func (c *call) logFault(err error) {
+	if e := isolde.AsError(err); e.Code == isolde.CodeInternal && c.Context().Err() == nil {
+		c.log.Error("operation failed", "err", e, "cause", e.Err)
+	}
+}
+
+// bodyTimeout is how long a caller may take to send a body, of 1 MiB at most.
+const bodyTimeout = 30 * time.Second
+
+// decode reads the body into a shape. The error has all that is wrong with it.
+func (c *call) decode(into checker) error {
+	rc := http.NewResponseController(c.w)
+	_ = rc.SetReadDeadline(time.Now().Add(bodyTimeout)) // only a test's writer has none
+	data, err := readBody(c.Request)
+	_ = rc.SetReadDeadline(time.Time{})
 	if err != nil {
-		return nil, err
+		return err
 	}
-	v := versions[0]
-	if want := r.URL.Query().Get("version"); want != "" {
-		if v, err = findVersion(a, versions, want); err != nil {
-			return nil, err
-		}
+	unknown, err := decode(data, into)
+	if len(unknown) > 0 {
+		c.log.Warn("request has members that the operation does not know", "members", unknown[:min(len(unknown), 10)])
 	}
-	protocol := v.Spec.Protocol
-	if protocol == "" {
-		protocol = isolde.ProtocolHTTP
-	}
-	return runtimeDetail{
-		ARN: h.Locality.RuntimeARN(a.ID), ID: a.ID, Name: a.Name, Version: v.Number,
-		Artifact:  map[string]any{"containerConfiguration": map[string]string{"containerUri": a.Name + "@" + v.Image}},
-		RoleARN:   "arn:aws:iam::" + h.Locality.Account + ":role/isolde",
-		Network:   map[string]string{"networkMode": "PUBLIC"},
-		Protocol:  map[string]any{"serverProtocol": protocol},
-		Lifecycle: v.Spec.Lifecycle.WithDefaults(), Environment: v.Spec.Environment, Description: v.Spec.Description,
-		Failure: v.FailureReason, Status: v.Status, CreatedAt: timestamp(a.CreatedAt), UpdatedAt: timestamp(v.CreatedAt),
-	}, nil
+	return err
 }
 
-func findVersion(a isolde.AgentRuntime, versions []isolde.Version, want string) (isolde.Version, error) {
-	for _, v := range versions {
-		if v.Number.String() == want {
-			return v, nil
-		}
+// runtimeID reads an agent runtime's id from the path. The deletions declare
+// no ValidationException: what is no id is not there.
+func (c *call) runtimeID() (isolde.RuntimeID, error) {
+	s := c.PathValue("id")
+	id, err := isolde.ParseRuntimeID(s)
+	switch {
+	case err == nil:
+		return id, nil
+	case c.Method == http.MethodDelete:
+		return "", isolde.Errorf(isolde.CodeNotFound, "no agent runtime %q", shorten(s))
 	}
-	return isolde.Version{}, isolde.Errorf(isolde.CodeNotFound, "agent runtime %s has no version %q", a.ID, want)
+	return "", invalid("agentRuntimeId", "%q is not of the form <name>-<10 letters or digits>", shorten(s))
 }
 
-func (h *Handler) runtime(r *http.Request) (isolde.AgentRuntime, []isolde.Version, error) {
-	id, err := isolde.ParseRuntimeID(r.PathValue("id"))
-	if err != nil {
-		return isolde.AgentRuntime{}, nil, err
-	}
-	a, err := h.Store.Runtime(r.Context(), string(id))
-	if err != nil {
-		return a, nil, err
-	}
-	versions, err := h.Store.Versions(r.Context(), a.ID)
-	if err == nil && len(versions) == 0 { // deleted in between
-		err = isolde.Errorf(isolde.CodeNotFound, "no agent runtime %q", a.ID)
-	}
-	return a, versions, err
+// endpoint reads an agent runtime's id and an endpoint's name from the path.
+func (c *call) endpoint() (isolde.RuntimeID, isolde.EndpointName, error) {
+	id, err := c.runtimeID()
+	return id, isolde.EndpointName(c.PathValue("name")), err
 }
 
-func (h *Handler) deleteRuntime(r *http.Request) (any, error) {
-	id, err := isolde.ParseRuntimeID(r.PathValue("id"))
-	if err != nil {
-		return nil, err
-	}
-	if v := r.URL.Query().Get("version"); v != "" {
-		return nil, isolde.Errorf(isolde.CodeUnsupported, "deleting one version (%q) is not offered yet", v).
-			WithHint("without version the whole agent runtime is deleted")
-	}
-	if _, err := h.Catalog.Delete(r.Context(), string(id)); err != nil {
-		return nil, err
-	}
-	return map[string]any{"agentRuntimeId": id, "status": isolde.StatusDeleting}, nil
+// clientToken is the one of a request without a body.
+func (c *call) clientToken() string { return c.query.Get("clientToken") }
+
+// invalid is an error of one field.
+func invalid(field, message string, args ...any) error {
+	var p isolde.Problems
+	p.Add(field, message, args...)
+	return p.Err()
 }
 
-func (h *Handler) listVersions(r *http.Request) (any, error) {
-	a, versions, err := h.runtime(r)
-	if err != nil {
-		return nil, err
-	}
-	out := runtimePage{Runtimes: []runtimeSummary{}}
-	for _, v := range versions {
-		out.Runtimes = append(out.Runtimes, h.summary(a, v.Number, v.Spec.Description, v.Status, v.CreatedAt))
-	}
-	return out, nil
+var versionRE = regexp.MustCompile(`^[1-9][0-9]{0,4}$`)
+
+// parseVersion reads a version's number, which the API writes as a string.
+func parseVersion(s string) (isolde.VersionNumber, bool) {
+	n, err := strconv.Atoi(s)
+	return isolde.VersionNumber(n), err == nil && versionRE.MatchString(s)
 }
 
-type endpointDetail struct {
-	RuntimeARN  string              `json:"agentRuntimeArn"`
-	ARN         string              `json:"agentRuntimeEndpointArn"`
-	ID          isolde.EndpointName `json:"id"`
-	Name        isolde.EndpointName `json:"name"`
-	LiveVersion string              `json:"liveVersion,omitempty"`
-	Target      string              `json:"targetVersion,omitempty"`
-	Status      isolde.Status       `json:"status"`
-	CreatedAt   timestamp           `json:"createdAt"`
-	UpdatedAt   timestamp           `json:"lastUpdatedAt"`
+// checkVersion adds a problem unless s is nil or a version's number.
+func checkVersion(p *isolde.Problems, s *string) {
+	if s == nil {
+		return
+	}
+	if _, ok := parseVersion(*s); !ok {
+		p.Add("agentRuntimeVersion", "%q is not a version's number, such as \"1\"", shorten(*s))
+	}
 }
 
-func (h *Handler) endpoints(r *http.Request) ([]endpointDetail, error) {
-	a, _, err := h.runtime(r)
-	if err != nil {
-		return nil, err
+// checkName adds a problem unless the name of an agent or an endpoint is valid.
+func checkName(p *isolde.Problems, field, name string) {
+	if err := isolde.ValidateName("name", name); err != nil {
+		p.Add(field, "%s", strings.TrimPrefix(isolde.AsError(err).Message, "name "))
 	}
-	es, err := h.Store.Endpoints(r.Context(), a.ID)
-	if err != nil {
-		return nil, err
-	}
-	out := make([]endpointDetail, len(es))
-	for i, e := range es {
-		out[i] = endpointDetail{
-			RuntimeARN: h.Locality.RuntimeARN(a.ID), ARN: h.Locality.EndpointARN(a.ID, e.Name), ID: e.Name, Name: e.Name,
-			LiveVersion: e.Version.String(), Target: e.Version.String(),
-			Status: e.Status, CreatedAt: timestamp(e.CreatedAt), UpdatedAt: timestamp(e.UpdatedAt),
-		}
-	}
-	return out, nil
-}
-
-func (h *Handler) listEndpoints(r *http.Request) (any, error) {
-	es, err := h.endpoints(r)
-	return map[string]any{"runtimeEndpoints": es}, err
-}
-
-func (h *Handler) getEndpoint(r *http.Request) (any, error) {
-	es, err := h.endpoints(r)
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range es {
-		if string(e.Name) == r.PathValue("name") {
-			return e, nil
-		}
-	}
-	return nil, isolde.Errorf(isolde.CodeNotFound, "agent runtime %s has no endpoint %q", r.PathValue("id"), r.PathValue("name"))
 }

@@ -11,25 +11,27 @@ import (
 // exception in the X-Amzn-ErrorType header, the message as JSON.
 func writeError(w http.ResponseWriter, err error) {
 	e := isolde.AsError(err)
-	body := errorBody{Message: e.Error(), Hint: e.Hint}
-	if e.Code.Exception() == "ValidationException" {
-		body.Reason = "FieldValidationFailed"
-	}
-	h := w.Header()
-	h.Set("Content-Type", "application/json")
-	h.Set("X-Amzn-ErrorType", e.Code.Exception())
-	w.WriteHeader(e.Code.HTTPStatus())
-	json.NewEncoder(w).Encode(body) //nolint:errcheck // the caller is gone then
+	w.Header().Set("X-Amzn-ErrorType", e.Code.Exception())
+	writeJSON(w, e.Code.HTTPStatus(), errorBody{Message: e.Error(), Hint: e.Hint, Reason: e.Code.Reason(), Fields: e.Fields})
 }
 
 type errorBody struct {
-	Message string `json:"message"` // with the hint, since SDKs show nothing else
-	Hint    string `json:"hint,omitempty"`
-	Reason  string `json:"reason,omitempty"` // required in a ValidationException
+	Message string         `json:"message"` // with the hint, since SDKs show nothing else
+	Hint    string         `json:"hint,omitempty"`
+	Reason  string         `json:"reason,omitempty"` // required in a ValidationException
+	Fields  []isolde.Field `json:"fieldList,omitempty"`
 }
 
 func writeJSON(w http.ResponseWriter, status int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
 	json.NewEncoder(w).Encode(v) //nolint:errcheck // the caller is gone then
+}
+
+// noOperation answers what no operation is for. Clients of the API parse
+// errors as JSON, those of unknown paths and methods too.
+func noOperation(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set(HeaderRequestID, newRequestID())
+	writeError(w, isolde.Errorf(isolde.CodeNotFound, "no operation %s %s", r.Method, shorten(r.URL.Path)).
+		WithHint("docs/COMPATIBILITY.md lists what is offered"))
 }

@@ -1,13 +1,20 @@
 // Package agentcore speaks the Amazon Bedrock AgentCore Runtime API: the data
-// plane (bedrock-agentcore, API version 2024-02-28) and of the control plane
-// (bedrock-agentcore-control, 2023-06-05) what reads and deletes agent
-// runtimes. Paths, headers, statuses and error names are those of AWS's
-// models, so that any AWS SDK calls it with its endpoint changed.
+// plane (bedrock-agentcore, API version 2024-02-28) and what the control plane
+// (bedrock-agentcore-control, 2023-06-05) has for agent runtimes, their
+// versions and endpoints, tags and resource policies. Paths, headers, statuses,
+// shapes and error names are those of AWS's models, so that any AWS SDK calls
+// it with its endpoint changed. docs/COMPATIBILITY.md lists the operations and
+// their fields; a test of this package writes it.
+//
+// The control plane checks a whole request before it does anything, and its
+// ValidationException names every field at fault. Members that an operation
+// does not know are ignored, as AWS does, and logged.
 //
 // Requests are not authenticated: the server listens on loopback only.
 package agentcore
 
 import (
+	"log/slog"
 	"net/http"
 	"strings"
 
@@ -29,13 +36,21 @@ const (
 	customPrefix = "X-Amzn-Bedrock-Agentcore-Runtime-Custom-"
 )
 
-// Handler serves both planes. All fields are required.
+// Store is what the control plane reads, and the tags and policies it keeps.
+// Everything else changes through the catalog.
+type Store interface {
+	isolde.RuntimeReader
+	isolde.ResourceStore
+}
+
+// Handler serves both planes. All fields but Logger are required.
 type Handler struct {
 	Gateway  *gateway.Gateway
 	Catalog  *catalog.Catalog
 	Sessions *session.Manager
-	Store    isolde.RuntimeStore
+	Store    Store
 	Locality isolde.Locality
+	Logger   *slog.Logger // of the control plane's faults; nil: none
 }
 
 // Register adds the API's routes to a mux. The routes match the escaped path,
@@ -51,12 +66,7 @@ func (h *Handler) Register(mux *http.ServeMux) {
 		mux.HandleFunc("GET "+target+"/invocations/.well-known/agent-card.json", notOffered("GetAgentCard"))
 	}
 	h.registerControl(mux)
-	// Clients of the API parse errors as JSON, those of unknown paths too.
-	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
-		w.Header().Set(HeaderRequestID, newRequestID())
-		writeError(w, isolde.Errorf(isolde.CodeNotFound, "no operation %s %s", r.Method, r.URL.Path).
-			WithHint("docs/COMPATIBILITY.md lists what is offered"))
-	})
+	mux.HandleFunc("/", noOperation)
 }
 
 // notOffered answers an operation that Isolde knows and does not have yet.
