@@ -77,33 +77,37 @@ func (s *Store) Runtime(ctx context.Context, idOrName string) (isolde.AgentRunti
 }
 
 func findRuntime(ctx context.Context, q querier, idOrName string) (isolde.AgentRuntime, error) {
-	column := "name"
+	return one(ctx, q, scanRuntime, missingRuntime(isolde.RuntimeID(idOrName)), runtimeBy(idOrName), idOrName)
+}
+
+// runtimeBy is the query for a runtime by what it is called.
+func runtimeBy(idOrName string) string {
 	if strings.Contains(idOrName, "-") {
-		column = "id"
+		return `SELECT ` + runtimeColumns + ` FROM runtimes WHERE id = ?`
 	}
-	return one(ctx, q, scanRuntime, missingRuntime(isolde.RuntimeID(idOrName)),
-		`SELECT `+runtimeColumns+` FROM runtimes WHERE `+column+` = ?`, idOrName)
+	return `SELECT ` + runtimeColumns + ` FROM runtimes WHERE name = ?`
 }
 
 // Serving implements isolde.RuntimeReader.
 func (s *Store) Serving(ctx context.Context, idOrName string) (r isolde.AgentRuntime, es []isolde.Endpoint, vs []isolde.Version, err error) {
 	const op = "find what serves"
-	tx, err := s.read.BeginTx(ctx, &sql.TxOptions{ReadOnly: true}) // one snapshot
+	q, err := s.read.snapshot(ctx, runtimeBy(idOrName), endpointsOf, versionsServing)
 	if err != nil {
 		return r, nil, nil, wrap(op, err)
 	}
-	defer tx.Rollback() //nolint:errcheck // it has only read
-	if r, err = findRuntime(ctx, tx, idOrName); err != nil {
+	defer q.Rollback() //nolint:errcheck // it has only read
+	if r, err = findRuntime(ctx, q, idOrName); err != nil {
 		return r, nil, nil, wrap(op, err)
 	}
-	if es, err = list(ctx, tx, scanEndpoint, endpointsOf, r.ID); err != nil {
+	if es, err = list(ctx, q, scanEndpoint, endpointsOf, r.ID); err != nil {
 		return r, nil, nil, wrap(op, err)
 	}
-	vs, err = list(ctx, tx, scanVersion,
-		`SELECT `+versionColumns+` FROM versions
-		 WHERE runtime_id = ?1 AND number IN (SELECT version FROM endpoints WHERE runtime_id = ?1) ORDER BY number DESC`, r.ID)
+	vs, err = list(ctx, q, scanVersion, versionsServing, r.ID)
 	return r, es, vs, wrap(op, err)
 }
+
+const versionsServing = `SELECT ` + versionColumns + ` FROM versions
+	WHERE runtime_id = ?1 AND number IN (SELECT version FROM endpoints WHERE runtime_id = ?1) ORDER BY number DESC`
 
 // Unfinished implements isolde.RuntimeReader.
 func (s *Store) Unfinished(ctx context.Context) ([]isolde.AgentRuntime, error) {

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"syscall"
 	"time"
 
 	"modernc.org/sqlite"
@@ -16,10 +17,13 @@ import (
 	"github.com/isolde-run/isolde"
 )
 
+// readers is how many connections read at once.
+const readers = 8
+
 // Store implements isolde.Store.
 type Store struct {
 	path  string
-	read  *sql.DB
+	read  *reader
 	write *sql.DB // one connection: SQLite has one writer, and a queue beats SQLITE_BUSY
 }
 
@@ -38,12 +42,14 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		s.Close()
 		return nil, err
 	}
-	if s.read, err = sql.Open("sqlite", source(path)+"&_pragma=query_only(1)"); err != nil {
+	read, err := sql.Open("sqlite", source(path)+"&_pragma=query_only(1)")
+	if err != nil {
 		s.Close()
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
-	s.read.SetMaxOpenConns(8)
-	s.read.SetMaxIdleConns(8)
+	read.SetMaxOpenConns(readers)
+	read.SetMaxIdleConns(readers)
+	s.read = &reader{db: read}
 	if err := s.tx(ctx, func(tx *sql.Tx) error {
 		return errors.Join(forgetOldSessions(ctx, tx), forgetOldTokens(ctx, tx))
 	}); err != nil {
@@ -57,18 +63,17 @@ func Open(ctx context.Context, path string) (*Store, error) {
 // connection to it.
 func source(path string) string {
 	return "file:" + (&url.URL{Path: path}).EscapedPath() +
-		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=foreign_keys(1)&_pragma=synchronous(full)&_txlock=immediate"
+		"?_pragma=busy_timeout(10000)&_pragma=journal_mode(wal)&_pragma=foreign_keys(1)&_pragma=synchronous(full)" +
+		"&_pragma=journal_size_limit(67108864)&_txlock=immediate"
 }
 
 // Close closes the database.
 func (s *Store) Close() error {
-	var errs []error
-	for _, db := range []*sql.DB{s.read, s.write} {
-		if db != nil {
-			errs = append(errs, db.Close())
-		}
+	var err error
+	if s.read != nil {
+		err = s.read.db.Close()
 	}
-	return errors.Join(errs...)
+	return errors.Join(err, s.write.Close())
 }
 
 // tx runs f in a write transaction; f's error rolls it back. Every change
@@ -149,12 +154,22 @@ func wrap(op string, err error) error {
 		case sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT:
 			return isolde.Errorf(isolde.CodeInternal, "%s: the file is no database or is damaged", op).
 				WithHint("restore it from a copy, or name another data directory with --data-dir").WithCause(err)
-		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR:
-			return isolde.Errorf(isolde.CodeInternal, "%s: the disk of the data directory is full or failing", op).
-				WithHint("nothing was changed; free space and repeat it").WithCause(err)
+		case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR: // a full disk is either
+			return diskFull(op, err)
+		case sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM:
+			return isolde.Errorf(isolde.CodeInternal, "%s: the file cannot be opened or written", op).
+				WithHint("check that the folder is there and whose it is").WithCause(err)
 		}
 	}
+	if errors.Is(err, syscall.ENOSPC) {
+		return diskFull(op, err)
+	}
 	return fmt.Errorf("%s: %w", op, err)
+}
+
+func diskFull(op string, err error) error {
+	return isolde.Errorf(isolde.CodeInternal, "%s: the disk is full or failing", op).
+		WithHint("nothing was changed; free space and repeat it").WithCause(err)
 }
 
 func isUnique(err error) bool {

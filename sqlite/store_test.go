@@ -2,6 +2,8 @@ package sqlite
 
 import (
 	"context"
+	"database/sql"
+	"errors"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -187,4 +189,61 @@ func TestWritersDoNotCollide(t *testing.T) {
 	if tags, err := s.Tags(t.Context(), isolde.Resource{Runtime: r.ID}); err != nil || len(tags) != 20 {
 		t.Errorf("tags = %v, %v", tags, err)
 	}
+}
+
+// TestChangeIsMadeOrNot ends changes at any moment: one that returns an error
+// was not made, one that returns none was.
+func TestChangeIsMadeOrNot(t *testing.T) {
+	s := openNew(t)
+	_, v := create(t, s, "alpha")
+	began := time.Now()
+	for range 10 {
+		add(t, s, v, isolde.StatusReady, 1)
+	}
+	usual := time.Since(began) / 10
+	made, failed := 11, 0
+	for i := range 200 {
+		ctx, cancel := context.WithTimeout(t.Context(), usual*time.Duration(i)/100)
+		once := isolde.Once{Operation: "Update", Token: fmt.Sprint(i)}
+		_, err := s.AddVersion(ctx, once, v)
+		cancel()
+		if err == nil {
+			made++
+		} else {
+			failed++
+		}
+		c, errToken := s.Repeated(t.Context(), once)
+		if errToken != nil || (c != nil) != (err == nil) {
+			t.Fatalf("change %d returned %v, and its token stands for %v, %v", i, err, c, errToken)
+		}
+	}
+	t.Logf("%d were made, %d were not", made, failed)
+	r, _, vs, err := s.Serving(t.Context(), "alpha")
+	if err != nil || int(r.Latest) != made || len(vs) != 1 || int(vs[0].Number) != made {
+		t.Errorf("after %d versions: %+v, %+v, %v", made, r, vs, err)
+	}
+	if n := len(dump(t, s)["versions"]); n != made {
+		t.Errorf("%d versions, want %d", n, made)
+	}
+}
+
+func TestContextThatEndsWithinAChangeUndoesIt(t *testing.T) {
+	s := openNew(t)
+	create(t, s, "alpha")
+	before := dump(t, s)
+	ctx, cancel := context.WithCancel(t.Context())
+	err := s.tx(ctx, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, `UPDATE runtimes SET name = 'beta'`); err != nil {
+			return err
+		}
+		cancel()
+		return nil
+	})
+	if !errors.Is(err, context.Canceled) {
+		t.Errorf("change = %v", err)
+	}
+	if diff := cmp.Diff(before, dump(t, s)); diff != "" {
+		t.Errorf("something was changed (-want +got):\n%s", diff)
+	}
+	create(t, s, "gamma") // the connection serves others
 }
