@@ -166,7 +166,7 @@ func encode(t *testing.T, op operation, out shape) []byte {
 	return b
 }
 
-// object reads JSON, with times in one form.
+// object reads a JSON object.
 func object(t *testing.T, b []byte) map[string]any {
 	t.Helper()
 	var m map[string]any
