@@ -16,9 +16,9 @@ func (a *app) agentCommand() *cobra.Command {
 	c := parent(&cobra.Command{
 		Use:     "agent",
 		Aliases: []string{"agents"},
-		Short:   "See and delete agents",
+		Short:   "See, wait for and delete agents",
 	})
-	c.AddCommand(a.agentListCommand(), a.agentGetCommand(), a.agentRemoveCommand())
+	c.AddCommand(a.agentListCommand(), a.agentGetCommand(), a.agentWaitCommand(), a.agentRemoveCommand())
 	return c
 }
 
@@ -27,8 +27,8 @@ func (a *app) agentCommand() *cobra.Command {
 type agentView struct {
 	operator.Agent
 	Latest    string         `json:"agentRuntimeVersion"`
-	Versions  []versionView  `json:"versions"`
-	Endpoints []endpointView `json:"endpoints"`
+	Versions  []versionView  `json:"versions,omitempty"`
+	Endpoints []endpointView `json:"endpoints,omitempty"`
 }
 
 type versionView struct {
@@ -36,18 +36,10 @@ type versionView struct {
 	Number string `json:"agentRuntimeVersion"`
 }
 
-type endpointView struct {
-	isolde.Endpoint
-	Version string `json:"liveVersion"`
-}
-
 func viewAgent(g operator.Agent) agentView {
-	v := agentView{Agent: g, Latest: g.Latest.String(), Versions: []versionView{}, Endpoints: []endpointView{}}
+	v := agentView{Agent: g, Latest: g.Latest.String(), Endpoints: viewEndpoints(g.Endpoints)}
 	for _, x := range g.Versions {
 		v.Versions = append(v.Versions, versionView{x, x.Number.String()})
-	}
-	for _, x := range g.Endpoints {
-		v.Endpoints = append(v.Endpoints, endpointView{x, x.Version.String()})
 	}
 	return v
 }
@@ -115,15 +107,42 @@ func printAgent(w io.Writer, g operator.Agent) {
 	row(w, "SESSIONS", g.Sessions)
 	row(w, "UPDATED", since(g.UpdatedAt)+" ago")
 	fmt.Fprintln(w)
-	row(w, "VERSION", "STATUS", "AGE", "ENTRYPOINT", "REASON")
+	row(w, "VERSION", "STATUS", "AGE", "ARTIFACT", "ENTRYPOINT", "REASON")
 	for _, v := range g.Versions {
-		row(w, v.Number, v.Status, since(v.CreatedAt), strings.Join(v.Spec.Entrypoint, " "), v.FailureReason)
+		artifact, entrypoint := artifactOf(v.Spec)
+		row(w, v.Number, v.Status, since(v.CreatedAt), artifact, entrypoint, brief(v.FailureReason))
 	}
 	fmt.Fprintln(w)
-	row(w, "ENDPOINT", "STATUS", "VERSION")
+	row(w, "ENDPOINT", "STATUS", "VERSION", "REASON")
 	for _, e := range g.Endpoints {
-		row(w, e.Name, e.Status, e.Version)
+		row(w, e.Name, e.Status, pointsAt(e), brief(e.FailureReason))
 	}
+	if g.FailureReason != "" {
+		fmt.Fprintf(w, "\n%s:\n%s\n", g.Status, indent(g.FailureReason))
+	}
+}
+
+// artifactOf tells what a version was made of, and what starts it.
+func artifactOf(s isolde.VersionSpec) (artifact, entrypoint string) {
+	switch a := s.Artifact; {
+	case a == nil:
+		return "folder", strings.Join(s.Entrypoint, " ")
+	case a.Container != nil:
+		return a.Container.URI, ""
+	case a.Code != nil && a.Code.Code.S3 != nil:
+		return fmt.Sprintf("%s (%s)", a.Code.Code.S3, a.Code.Runtime), strings.Join(a.Code.Entrypoint, " ")
+	}
+	return "", ""
+}
+
+// brief is the beginning of a reason, which may be pages of an installer's
+// output, for a table.
+func brief(reason string) string {
+	line := []rune(oneLine(reason))
+	if len(line) > 72 {
+		return string(line[:71]) + "…"
+	}
+	return string(line)
 }
 
 func (a *app) agentRemoveCommand() *cobra.Command {
@@ -165,12 +184,7 @@ func (a *app) removeAgents(ctx context.Context, named []string) error {
 		}
 		deleted = append(deleted, g.ID)
 	}
-	aerr := a.answer(map[string]any{"deleted": deleted}, func(w io.Writer) {
-		for _, id := range deleted {
-			row(w, id)
-		}
-	})
-	if err == nil {
+	if aerr := a.answerDeleted(deleted); err == nil {
 		err = aerr
 	}
 	return err

@@ -84,7 +84,7 @@ func (a *app) findAgent(ctx context.Context, c *operator.Client, named string) (
 		return operator.Agent{}, isolde.Errorf(isolde.CodeInvalid, "there are %d agents on %s; which one?", len(agents), c.URL).
 			WithHint("name one with --agent: %s", strings.Join(names(agents), ", "))
 	}
-	return agents[0], nil
+	return c.Agent(ctx, string(agents[0].ID)) // with what the list leaves out
 }
 
 func names(agents []operator.Agent) []string {

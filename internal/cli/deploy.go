@@ -19,26 +19,36 @@ type deployOptions struct {
 
 func (a *app) deployCommand() *cobra.Command {
 	var o deployOptions
+	var artifact artifactOptions
 	c := &cobra.Command{
 		Use:     "deploy [FOLDER]",
 		Aliases: []string{"launch"},
-		Short:   "Upload a folder as a new version of its agent",
-		Long: `Upload a folder as a new version of its agent, and wait until it is READY.
+		Short:   "Make a new version of an agent: of a folder, an image or an archive",
+		Long: `Make a new version of an agent, and wait until it is READY.
 
 The folder's isolde.yaml says what to run. The upload leaves out .git, virtual
 environments, node_modules, caches, and what .isoldeignore names. Sessions that run
-keep the version they began with.`,
+keep the version they began with.
+
+--image takes a container image instead, as does image: in isolde.yaml: a reference as
+docker pull takes it, which the server pulls, or oci:PATH or docker-archive:PATH, which
+it reads on its own machine. --zip takes an archive with the code and all its packages,
+in S3 or the server's own store. The rest of isolde.yaml holds for them too, but the
+file need not be there; the name is then the image's or the archive's.`,
 		Example: `  isolde deploy
   isolde deploy ./weather --env BEDROCK_MODEL_ID --env UNITS=metric
-  arn=$(isolde deploy ./weather -o json | jq -r .agentRuntimeArn)`,
+  arn=$(isolde deploy ./weather -o json | jq -r .agentRuntimeArn)
+  isolde deploy --image ghcr.io/me/weather:1
+  isolde deploy --zip s3://builds/weather.zip --runtime PYTHON_3_12 --entrypoint agent.py`,
 		Args: arguments(0, 1),
 		RunE: func(c *cobra.Command, args []string) error {
-			return a.deploy(c.Context(), optional(args, 0, "."), o)
+			return a.deploy(c.Context(), optional(args, 0, "."), o, artifact)
 		},
 	}
 	a.serverFlag(c)
 	a.outputFlag(c)
 	o.flags(c)
+	artifact.flags(c)
 	return c
 }
 
@@ -60,12 +70,12 @@ func (o deployOptions) apply(d operator.Deployment, getenv func(string) string) 
 	return d, err
 }
 
-func (a *app) deploy(ctx context.Context, folder string, o deployOptions) error {
+func (a *app) deploy(ctx context.Context, folder string, o deployOptions, artifact artifactOptions) error {
 	client, err := a.client()
 	if err != nil {
 		return err
 	}
-	d, err := project.Load(folder, a.getenv)
+	d, err := artifact.load(folder, a.getenv)
 	if err != nil {
 		return err
 	}
@@ -81,15 +91,20 @@ func (a *app) deploy(ctx context.Context, folder string, o deployOptions) error 
 	if !deployed.Changed {
 		a.err.printf("nothing changed: version %s of %s is already this", deployed.Version, deployed.Name)
 	}
-	err = a.answer(deployed, func(w io.Writer) {
-		row(w, "NAME", deployed.Name)
-		row(w, "VERSION", deployed.Version)
-		row(w, "STATUS", deployed.Status)
-		row(w, "ID", deployed.ID)
-		row(w, "ARN", deployed.ARN)
+	return a.answerDeployed(deployed)
+}
+
+// answerDeployed prints a version that is READY.
+func (a *app) answerDeployed(d operator.Deployed) error {
+	err := a.answer(d, func(w io.Writer) {
+		row(w, "NAME", d.Name)
+		row(w, "VERSION", d.Version)
+		row(w, "STATUS", d.Status)
+		row(w, "ID", d.ID)
+		row(w, "ARN", d.ARN)
 	})
 	if err == nil && a.output == formatText {
-		a.err.printf("\ncall it: isolde invoke %s 'hello'", deployed.Name)
+		a.err.printf("\ncall it: isolde invoke %s 'hello'", d.Name)
 	}
 	return err
 }

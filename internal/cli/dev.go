@@ -70,6 +70,7 @@ func (a *app) dev(ctx context.Context, folder string, o serverOptions, over depl
 	}
 	o.config.StopSessions = true
 	o.config.AllowScripts = true
+	o.config.KeepVersions = 2 // each save makes one
 	o.config.DrainTimeout = time.Second
 	w, err := openWatcher(folder)
 	if err != nil {

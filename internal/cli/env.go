@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -13,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/operator"
 )
 
 // defaultRegion is the region of a server that was not told another.
@@ -26,8 +28,12 @@ func (a *app) envCommand() *cobra.Command {
 		Short: "Print the variables that lead clients to the server",
 		Long: `Print the variables that lead clients to the server, as lines for a shell.
 
---aws prints those of the AWS SDKs and boto3. Credentials are among them only if you
-have none: the SDKs do not call without, and a local server takes any.`,
+--aws prints those of the AWS SDKs and boto3. They lead the calls of AgentCore, S3, STS
+and IAM to the server, and no others: those of Bedrock and all else go where they
+went, with your own credentials. S3 is left out if the server fetches code archives
+from another store. The region is the server's, whatever yours is. Credentials are
+printed only if you have none: the SDKs do not call without, and a local server takes
+any.`,
 		Example: `  eval "$(isolde env --aws)"
   isolde env --aws --shell fish | source`,
 		Args: arguments(0, 0),
@@ -55,9 +61,16 @@ func (a *app) env(ctx context.Context, aws bool, shell string) error {
 	if !aws {
 		export("ISOLDE_SERVER", server)
 	} else {
-		region := a.serverRegion(ctx)
+		region, s3 := a.serverInfo(ctx)
 		export("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", server)
 		export("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL", server)
+		export("AWS_ENDPOINT_URL_STS", server)
+		export("AWS_ENDPOINT_URL_IAM", server)
+		if s3 == operator.S3Embedded {
+			export("AWS_ENDPOINT_URL_S3", server)
+		} else {
+			fmt.Fprintf(&out, "# AWS_ENDPOINT_URL_S3 stays as it is: the server fetches code archives from %s.\n", oneLine(s3))
+		}
 		export("AWS_REGION", region)
 		export("AWS_DEFAULT_REGION", region)
 		if !a.hasAWSCredentials() {
@@ -91,20 +104,20 @@ func (a *app) exportFormat(shell string) (string, error) {
 	return "export %s='%s'\n", nil
 }
 
-// serverRegion is the region in the server's ARNs; the default one if the
-// server does not run yet.
-func (a *app) serverRegion(ctx context.Context) string {
+// serverInfo is the region in the server's ARNs and where code archives are;
+// the defaults if the server does not run yet.
+func (a *app) serverInfo(ctx context.Context) (region, s3 string) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	client, err := a.client()
 	if err != nil {
-		return defaultRegion
+		return defaultRegion, operator.S3Embedded
 	}
 	info, err := client.Info(ctx)
 	if err != nil || (isolde.Locality{Region: info.Region, Account: info.Account}).Validate() != nil {
-		return defaultRegion
+		return defaultRegion, operator.S3Embedded
 	}
-	return info.Region
+	return info.Region, cmp.Or(info.S3, operator.S3Embedded)
 }
 
 // hasAWSCredentials tells whether the SDKs would find credentials.

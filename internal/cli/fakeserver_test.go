@@ -20,7 +20,7 @@ import (
 
 // fakeServer speaks the operator API and the data plane, and plays canned
 // answers: how the agent behaves is the first word of its prompt. It has the
-// agents weather and calc from the start.
+// agents weather and calc from the start, and those of changingAgents.
 type fakeServer struct {
 	*httptest.Server
 	gate chan struct{} // a prompt of "wait" goes on when it can receive
@@ -37,13 +37,23 @@ type fakeServer struct {
 func newFakeServer() *fakeServer {
 	s := &fakeServer{gate: make(chan struct{}), follow: make(chan operator.LogLine)}
 	s.agents = []operator.Agent{fakeAgent("calc", 1), fakeAgent("weather", 3)}
+	s.agents = append(s.agents, changingAgents()...)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /isolde/v1/info", func(w http.ResponseWriter, r *http.Request) {
-		reply(w, operator.Info{Version: "v0.1.0", Region: "eu-central-1", Account: "123456789012", Driver: "gvisor"})
+		reply(w, fakeInfo)
 	})
-	mux.HandleFunc("GET /isolde/v1/agents", func(w http.ResponseWriter, r *http.Request) { reply(w, s.agents) })
+	mux.HandleFunc("GET /elsewhere/isolde/v1/info", func(w http.ResponseWriter, r *http.Request) {
+		info := fakeInfo
+		info.S3 = "https://s3.example.com"
+		reply(w, info)
+	})
+	mux.HandleFunc("GET /isolde/v1/agents", s.listAgents)
 	mux.HandleFunc("GET /isolde/v1/agents/{agent}", s.agent)
 	mux.HandleFunc("DELETE /isolde/v1/agents/{agent}", s.agent)
+	mux.HandleFunc("GET /isolde/v1/agents/{agent}/build", s.build)
+	mux.HandleFunc("PUT /isolde/v1/agents/{agent}/endpoints/{name}", s.endpoint)
+	mux.HandleFunc("DELETE /isolde/v1/agents/{agent}/endpoints/{name}", s.endpoint)
+	s.routeBackups(mux)
 	mux.HandleFunc("GET /isolde/v1/sessions", s.listSessions)
 	mux.HandleFunc("DELETE /isolde/v1/sessions", s.stopSessions)
 	mux.HandleFunc("GET /isolde/v1/sessions/{session}", s.getSession)
@@ -54,6 +64,8 @@ func newFakeServer() *fakeServer {
 	s.Server = httptest.NewServer(mux)
 	return s
 }
+
+var fakeInfo = operator.Info{Version: "v0.1.0", Region: "eu-central-1", Account: "123456789012", Driver: "gvisor", S3: operator.S3Embedded}
 
 var fakeTime = time.Now().Add(-3 * time.Hour)
 
@@ -177,8 +189,12 @@ func (s *fakeServer) put(agent operator.Agent, id isolde.SessionID, change func(
 	change(&s.sessions[i])
 }
 
-// deploy takes an upload. A file "broken" in it does not build.
+// deploy takes an upload or an artifact. A file "broken" in it does not build.
 func (s *fakeServer) deploy(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Content-Type") == "application/json" {
+		s.deployArtifact(w, r)
+		return
+	}
 	form, err := r.MultipartReader()
 	if err != nil {
 		fail(w, isolde.CodeInvalid, err.Error(), "")
@@ -213,6 +229,11 @@ func (s *fakeServer) deploy(w http.ResponseWriter, r *http.Request) {
 		}})
 		return
 	}
+	s.publish(w, d)
+}
+
+// publish answers with the next version. s.mu is held.
+func (s *fakeServer) publish(w io.Writer, d operator.Deployment) {
 	s.specs = append(s.specs, d)
 	i := s.find(d.Name)
 	created := i < 0
@@ -222,7 +243,7 @@ func (s *fakeServer) deploy(w http.ResponseWriter, r *http.Request) {
 	}
 	s.agents[i].Latest++
 	a := s.agents[i]
-	line(operator.DeployEvent{Result: &operator.Deployed{
+	encode(w, operator.DeployEvent{Result: &operator.Deployed{
 		ARN: a.ARN, ID: a.ID, Name: a.Name, Version: a.Latest, Status: isolde.StatusReady, Created: created, Changed: true,
 	}})
 }

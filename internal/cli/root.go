@@ -42,8 +42,8 @@ func (a *app) root() *cobra.Command {
 		}
 	}
 	add(groupProject, a.initCommand(), a.devCommand(), a.deployCommand(), a.invokeCommand(), a.logsCommand())
-	add(groupAgents, a.agentCommand(), a.sessionCommand())
-	add(groupServer, a.serveCommand(), a.doctorCommand(), a.envCommand(), a.versionCommand())
+	add(groupAgents, a.agentCommand(), a.endpointCommand(), a.sessionCommand())
+	add(groupServer, a.serveCommand(), a.doctorCommand(), a.envCommand(), a.backupCommand(), a.versionCommand())
 	root.SetCompletionCommandGroupID(groupServer)
 	root.SetHelpCommandGroupID(groupServer)
 	parent(root)

@@ -31,6 +31,9 @@ unless --stop-sessions is given. Under systemd, Type=notify is understood.`,
 	f.StringVar(&o.config.Region, "region", defaultRegion, "`region` in ARNs")
 	f.StringVar(&o.config.Account, "account", "000000000000", "`account` in ARNs, 12 digits")
 	f.BoolVar(&o.config.AllowScripts, "allow-scripts", false, "let builds run the code of packages on this machine (source distributions, npm scripts)")
+	f.StringVar(&o.config.S3Endpoint, "s3-endpoint", "", "`URL` of the S3 store that code archives are fetched from, with the credentials of this environment (default: the server's own store)")
+	f.StringVar(&o.config.S3Region, "s3-region", "", "`region` of --s3-endpoint (default: --region)")
+	f.IntVar(&o.config.KeepVersions, "keep-versions", 10, "`number` of an agent's newest versions that are kept although nothing uses them, at least 2")
 	f.BoolVar(&o.config.StopSessions, "stop-sessions", false, "end all sessions when the server ends")
 	return c
 }
