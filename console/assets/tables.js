@@ -11,12 +11,6 @@ const since = (time) => duration(serverNow() - Date.parse(time));
 
 const agent = { label: 'Agent', text: (x) => x.agentRuntimeName };
 const session = { label: 'Session', text: (s) => short(s.runtimeSessionId), copy: (s) => s.runtimeSessionId };
-const newest = (a) => a.versions?.find((v) => v.agentRuntimeVersion === a.agentRuntimeVersion);
-
-function version(a) {
-  const live = a.endpoints?.find((e) => e.name === 'DEFAULT')?.liveVersion;
-  return live && live !== a.agentRuntimeVersion ? `${a.agentRuntimeVersion}, serving ${live}` : a.agentRuntimeVersion;
-}
 
 function lastError({ lastError: e }) {
   return e && { text: e.message, title: [`Last error ${since(e.time)} ago`, e.status && `the agent answered ${e.status}`, e.requestId && `request ${e.requestId}`].filter(Boolean).join(' · ') };
@@ -30,12 +24,12 @@ export function setUpTables(on) {
     columns: [
       agent,
       { label: 'Status', text: (a) => a.status, state: (a) => a.status },
-      { label: 'Version', text: version },
+      { label: 'Version', text: (a) => a.agentRuntimeVersion },
       { label: 'Running', text: (a) => a.running },
       { label: 'ARN', text: (a) => a.agentRuntimeArn, copy: (a) => a.agentRuntimeArn },
     ],
     actions: [{ label: 'Try', title: 'Call this agent', act: on.tryAgent }, { label: 'Log', title: 'Follow the log of this agent', act: on.logAgent }],
-    error: (a) => newest(a)?.failureReason && { title: `Version ${a.agentRuntimeVersion} failed`, text: newest(a).failureReason },
+    error: (a) => a.failureReason && { title: `${a.status}, version ${a.agentRuntimeVersion}`, text: a.failureReason },
     open: true,
   });
   const running = new Table($('running'), {
