@@ -91,15 +91,15 @@ func (s *Store) Prune(ctx context.Context, keep int, used []isolde.VersionRef) (
 	if err != nil {
 		return nil, fmt.Errorf("encode versions in use: %w", err)
 	}
-	err = s.tx(ctx, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, prune, keep, string(refs)); err != nil {
-			return err
-		}
-		images, err = list(ctx, tx, scanText, `SELECT image FROM versions WHERE image <> ''`)
+	if err := s.tx(ctx, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, prune, keep, string(refs))
 		return err
-	})
-	if err != nil {
+	}); err != nil {
 		return nil, wrap("prune versions", err)
+	}
+	// Not within the transaction: no change has to wait for it.
+	if images, err = list(ctx, s.read, scanText, `SELECT image FROM versions WHERE image <> ''`); err != nil {
+		return nil, wrap("list images", err)
 	}
 	slices.Sort(images) // a tenth of what DISTINCT costs
 	return slices.Compact(images), nil
