@@ -70,7 +70,7 @@ func (s *Store) Build(ctx context.Context, src Source, progress func(Progress)) 
 	}
 	src.Dir = dir
 	b := &build{Store: s, src: src, report: report}
-	lang, err := detect(&b.src)
+	lang, err := b.language(ctx)
 	if err != nil {
 		return Image{}, err
 	}
@@ -82,6 +82,14 @@ func (s *Store) Build(ctx context.Context, src Source, progress func(Progress)) 
 		return Image{}, err
 	}
 	return b.assemble(ctx, st)
+}
+
+// language finds out how the source is built, and checks its entry point.
+func (b *build) language(ctx context.Context) (language, error) {
+	if b.src.Runtime != "" {
+		return b.vendored(ctx)
+	}
+	return detect(&b.src)
 }
 
 // layers makes the three layers at once; the first error ends the others.

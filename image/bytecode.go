@@ -122,12 +122,19 @@ func (s *Store) addBytecode(ctx context.Context, info pythonInfo, t tree, tmp st
 	return t.folder("", tmp, 0, nil)
 }
 
+// maxSource bounds the Python files that are compiled: that takes a hundred
+// times their size of memory. Longer ones are data, and compiled if imported.
+const maxSource = 4 << 20
+
 // compileFolder compiles a folder in place, which will be at the given name in
 // the image. Code that starts the agent must compile.
 func (b *build) compileFolder(ctx context.Context, info pythonInfo, dir, at string) error {
 	var files []sourceFile
 	err := filepath.WalkDir(dir, func(file string, d fs.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() || !strings.HasSuffix(file, ".py") {
+			return err
+		}
+		if info, err := d.Info(); err != nil || info.Size() > maxSource {
 			return err
 		}
 		rel, err := filepath.Rel(dir, file)

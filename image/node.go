@@ -22,7 +22,7 @@ type nodeInfo struct {
 	Program string `json:"program"` // its executable
 }
 
-const askNode = `JSON.stringify({version: process.versions.node, modules: process.versions.modules, program: require("fs").realpathSync(process.execPath)})`
+const tellNode = `JSON.stringify({version: process.versions.node, modules: process.versions.modules, program: require("fs").realpathSync(process.execPath)})`
 
 // nodeProgram is the interpreter in the image.
 const nodeProgram = "usr/local/bin/node"
@@ -34,11 +34,7 @@ func (s *Store) findNode(ctx context.Context) (nodeInfo, error) {
 			return info, isolde.Errorf(isolde.CodeUnsupported, "the agent needs Node.js, and there is no node here").
 				WithHint("install it from https://nodejs.org or with: apt-get install nodejs npm").WithCause(err)
 		}
-		out, err := s.runTool(ctx, tool{dir: s.tmp, args: []string{file, "-p", askNode}})
-		if err == nil {
-			err = json.Unmarshal([]byte(out), &info)
-		}
-		if err != nil {
+		if info, err = s.askNode(ctx, file); err != nil {
 			return info, isolde.Errorf(isolde.CodeUnsupported, "%s does not run", file).
 				WithHint("node --version shows why; put a working one first on PATH").WithCause(err)
 		}
@@ -46,12 +42,26 @@ func (s *Store) findNode(ctx context.Context) (nodeInfo, error) {
 	})
 }
 
+// askNode asks a Node.js about itself.
+func (s *Store) askNode(ctx context.Context, file string) (info nodeInfo, err error) {
+	out, err := s.runTool(ctx, tool{dir: s.tmp, args: []string{file, "-p", tellNode}})
+	if err != nil {
+		return info, err
+	}
+	return info, json.Unmarshal([]byte(out), &info)
+}
+
 func (*node) base(ctx context.Context, b *build) (layer, error) {
 	info, err := b.findNode(ctx)
 	if err != nil {
 		return layer{}, err
 	}
-	p, err := remembered(b.Store, "node base", func() (*plan, error) {
+	return b.nodeBase(ctx, info)
+}
+
+// nodeBase makes the layer of an interpreter.
+func (b *build) nodeBase(ctx context.Context, info nodeInfo) (layer, error) {
+	p, err := remembered(b.Store, "node base "+info.Program, func() (*plan, error) {
 		t, err := skeleton()
 		if err != nil {
 			return nil, err
@@ -113,19 +123,36 @@ func (b *build) compileEntry(dir string, info nodeInfo) error {
 	return nil
 }
 
-// start turns the entry point into a command: a file, or a command that a
-// dependency brings, is run by node; "node" stands for itself, with what
-// options follow.
+// nodePlace is where the command of an agent in JavaScript is to run: in its
+// image, or on the host.
+type nodePlace struct {
+	program string // the interpreter
+	code    string // what comes before the names of the agent's own files
+	has     func(command string) bool
+	bring   string // how to get a command that is not there, with %s for its name
+}
+
+// start turns the entry point into a command that runs with the dependencies.
 func (*node) start(ctx context.Context, b *build) (start, error) {
 	info, err := b.findNode(ctx)
 	if err != nil {
 		return start{}, err
 	}
-	inside, err := nodeCommand(b, "/"+nodeProgram, "/"+codeDir+"/")
+	return b.startNode(info, nodePlace{
+		has:   b.hasModuleCommand,
+		bring: "name a file such as agent.ts, or add the package that brings %s to package.json",
+	})
+}
+
+// startNode says how the agent starts in both places.
+func (b *build) startNode(info nodeInfo, place nodePlace) (start, error) {
+	place.program = info.Program
+	host, err := nodeCommand(b.src.Entrypoint, place)
 	if err != nil {
 		return start{}, err
 	}
-	host, err := nodeCommand(b, info.Program, "")
+	place.program, place.code = "/"+nodeProgram, "/"+codeDir+"/"
+	inside, err := nodeCommand(b.src.Entrypoint, place)
 	if err != nil {
 		return start{}, err
 	}
@@ -140,19 +167,24 @@ func (*node) start(ctx context.Context, b *build) (start, error) {
 	}, nil
 }
 
-// nodeCommand is the argv; names in the folder are put behind at.
-func nodeCommand(b *build, program, at string) ([]string, error) {
-	command := []string{program, "--enable-source-maps"}
-	args := b.src.Entrypoint
+// nodeCommand is the argv of an entry point: a file, or a command that a
+// dependency brings, is run by node; "node" stands for itself, with what
+// options follow.
+func nodeCommand(entrypoint []string, at nodePlace) ([]string, error) {
+	command := []string{at.program, "--enable-source-maps"}
+	args := entrypoint
 	switch {
+	case args[0] == "node" && len(args) == 1:
+		return nil, isolde.Errorf(isolde.CodeInvalid, "the entry point names Node.js, but nothing for it to run").
+			WithHint("name a file such as agent.js")
 	case args[0] == "node":
 		args = args[1:]
 	case nodeEntry(args[0]):
-	case b.hasModuleCommand(args[0]):
-		return append(append(command, at+"node_modules/.bin/"+args[0]), args[1:]...), nil
+	case at.has(args[0]):
+		return append(append(command, at.code+"node_modules/.bin/"+args[0]), args[1:]...), nil
 	default:
 		return nil, isolde.Errorf(isolde.CodeInvalid, "entry point %s is neither a JavaScript or TypeScript file in the folder nor a command of its dependencies", args[0]).
-			WithHint("name a file such as agent.ts, or add the package that brings %s to package.json", args[0])
+			WithHint(at.bring, args[0])
 	}
 	file := slices.IndexFunc(args, nodeEntry)
 	if file < 0 {
@@ -166,7 +198,7 @@ func nodeCommand(b *build, program, at string) ([]string, error) {
 		name = bundleName(name)
 	}
 	command = append(command, args[:file]...)
-	return append(append(command, at+name), args[file+1:]...), nil
+	return append(append(command, at.code+name), args[file+1:]...), nil
 }
 
 // hasModuleCommand tells whether the dependencies bring a command.

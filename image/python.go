@@ -27,12 +27,16 @@ type pythonInfo struct {
 	LibDir     string `json:"libdir"`     // "lib" or "lib64"
 	Tag        string `json:"tag"`        // of bytecode files, "cpython-311"
 	CAFile     string `json:"cafile"`     // where its OpenSSL looks for certificates; may be empty
+
+	Kind         string   `json:"kind"`     // "cpython"
+	FreeThreaded bool     `json:"nogil"`    // built without the lock that most packages rely on
+	Suffixes     []string `json:"suffixes"` // of extension modules that it loads
 }
 
-// askPython makes an interpreter tell where it is: what is on PATH may be a
+// tellPython makes an interpreter tell where it is: what is on PATH may be a
 // shim, a link or a virtual environment.
-const askPython = `
-import json, os, sys, sysconfig
+const tellPython = `
+import importlib.machinery, json, os, sys, sysconfig
 base = getattr(sys, "_base_executable", sys.executable)
 try:
     import ssl
@@ -41,7 +45,8 @@ except ImportError:
     cafile = ""
 json.dump({"version": "%d.%d" % sys.version_info[:2], "full": sys.version, "executable": sys.executable,
     "base": os.path.realpath(base), "stdlib": os.path.realpath(sysconfig.get_path("stdlib")), "libdir": getattr(sys, "platlibdir", "lib"),
-    "tag": sys.implementation.cache_tag, "cafile": cafile}, sys.stdout)
+    "tag": sys.implementation.cache_tag, "cafile": cafile, "kind": sys.implementation.name,
+    "nogil": bool(sysconfig.get_config_var("Py_GIL_DISABLED")), "suffixes": importlib.machinery.EXTENSION_SUFFIXES}, sys.stdout)
 `
 
 // findPython asks the python3 on the path; it remembers the answer.
@@ -52,16 +57,21 @@ func (s *Store) findPython(ctx context.Context) (pythonInfo, error) {
 			return info, isolde.Errorf(isolde.CodeUnsupported, "the agent is written in Python, and there is no python3 here").
 				WithHint("install it with: apt-get install python3 python3-pip").WithCause(err)
 		}
-		out, err := s.runTool(ctx, tool{dir: s.tmp, args: []string{file, "-I", "-c", askPython}})
-		if err == nil {
-			err = json.Unmarshal([]byte(out), &info)
-		}
-		if err != nil {
+		if info, err = s.askPython(ctx, file); err != nil {
 			return info, isolde.Errorf(isolde.CodeUnsupported, "%s does not run", file).
 				WithHint("python3 --version shows why; put a working one first on PATH").WithCause(err)
 		}
 		return info, nil
 	})
+}
+
+// askPython asks an interpreter about itself.
+func (s *Store) askPython(ctx context.Context, file string) (info pythonInfo, err error) {
+	out, err := s.runTool(ctx, tool{dir: s.tmp, args: []string{file, "-I", "-c", tellPython}})
+	if err != nil {
+		return info, err
+	}
+	return info, json.Unmarshal([]byte(out), &info)
 }
 
 // home is the folder of the standard library in the image.
@@ -77,7 +87,12 @@ func (*python) base(ctx context.Context, b *build) (layer, error) {
 	if err != nil {
 		return layer{}, err
 	}
-	p, err := remembered(b.Store, "python base", func() (*plan, error) { return planPython(info) })
+	return b.pythonBase(ctx, info)
+}
+
+// pythonBase makes the layer of an interpreter.
+func (b *build) pythonBase(ctx context.Context, info pythonInfo) (layer, error) {
+	p, err := remembered(b.Store, "python base "+info.Base, func() (*plan, error) { return planPython(info) })
 	if err != nil {
 		return layer{}, err
 	}

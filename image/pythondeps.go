@@ -96,7 +96,7 @@ func (b *build) installPython(ctx context.Context, info pythonInfo, wanted *requ
 	if err := t.folder(dependenciesDir, target, 0, nil); err != nil {
 		return layer{}, err
 	}
-	if err := fixScripts(t, info); err != nil {
+	if err := fixScripts(t, dependenciesDir+"/bin", info); err != nil {
 		return layer{}, err
 	}
 	l, err := b.writeLayer(ctx, t)
@@ -286,28 +286,43 @@ func dropLine(name, text string) error {
 	return os.WriteFile(name, kept, 0o644)
 }
 
-// fixScripts makes the commands that packages bring run with the image's
+// fixScripts makes the commands in bin, a folder of t, run with the image's
 // interpreter: installers write that of the machine into them.
-func fixScripts(t tree, info pythonInfo) error {
+func fixScripts(t tree, bin string, info pythonInfo) error {
 	for name, e := range t {
-		if path.Dir(name) != dependenciesDir+"/bin" || e.from == "" {
+		if path.Dir(name) != bin || e.from == "" {
 			continue
 		}
-		content, err := os.ReadFile(e.from)
+		content, err := runBy(e.from, "/"+info.program())
 		if err != nil {
 			return err
 		}
-		line, rest, _ := bytes.Cut(content, []byte("\n"))
-		if !bytes.HasPrefix(line, []byte("#!")) || !bytes.Contains(line, []byte("python")) {
-			// A shell trampoline, for interpreters with long paths, ends
-			// with the Python text all the same.
-			if !bytes.HasPrefix(rest, []byte("'''exec'")) {
-				continue
-			}
-			_, rest, _ = bytes.Cut(rest, []byte("\n' '''\n"))
+		if content != nil {
+			e.from, e.data = "", content
+			t[name] = e
 		}
-		e.from, e.data = "", append([]byte("#!/"+info.program()+"\n"), rest...)
-		t[name] = e
 	}
 	return nil
+}
+
+// runBy is the content of a script that Python runs, with another interpreter
+// in its first line; nil if the file is none.
+func runBy(file, python string) ([]byte, error) {
+	content, err := readSmall(file)
+	if errors.Is(err, errNotSmall) {
+		return nil, nil // installers write a few lines
+	}
+	if err != nil || !bytes.HasPrefix(content, []byte("#!")) {
+		return nil, err
+	}
+	line, rest, _ := bytes.Cut(content, []byte("\n"))
+	if !bytes.Contains(line, []byte("python")) {
+		// A shell trampoline, for interpreters with long paths, ends
+		// with the Python text all the same.
+		if !bytes.HasPrefix(rest, []byte("'''exec'")) {
+			return nil, nil
+		}
+		_, rest, _ = bytes.Cut(rest, []byte("\n' '''\n"))
+	}
+	return append([]byte("#!"+python+"\n"), rest...), nil
 }

@@ -34,6 +34,20 @@ func walkSource(dir string, visit func(sourceEntry) error) error {
 	if err != nil {
 		return err
 	}
+	return walkFolder(dir, ig.skips, visit)
+}
+
+// walk visits all of the build's source. A code artifact is complete as it is:
+// what a build leaves out elsewhere are its packages.
+func (b *build) walk(visit func(sourceEntry) error) error {
+	if b.src.Runtime != "" {
+		return walkFolder(b.src.Dir, func(string, bool) bool { return false }, visit)
+	}
+	return walkSource(b.src.Dir, visit)
+}
+
+// walkFolder calls visit for all in dir but what skips names; see walkSource.
+func walkFolder(dir string, skips func(name string, dir bool) bool, visit func(sourceEntry) error) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return err
@@ -48,7 +62,7 @@ func walkSource(dir string, visit func(sourceEntry) error) error {
 			return err
 		}
 		e := sourceEntry{name: filepath.ToSlash(rel), file: file}
-		if ig.skips(e.name, d.IsDir()) {
+		if skips(e.name, d.IsDir()) {
 			if d.IsDir() {
 				return fs.SkipDir
 			}
@@ -105,7 +119,7 @@ func (b *build) stage(ctx context.Context, skip func(name string) bool) (dir str
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return "", err
 	}
-	return dir, walkSource(b.src.Dir, func(e sourceEntry) error {
+	return dir, b.walk(func(e sourceEntry) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -141,6 +155,24 @@ func copyFile(from, to string, mode fs.FileMode) error {
 	return errors.Join(err, out.Chmod(mode), out.Close())
 }
 
+var errNotSmall = errors.New("the file has more than 1 MiB")
+
+// readSmall reads a file of a stranger's that is small, if it is what its name
+// says.
+func readSmall(name string) ([]byte, error) {
+	const limit = 1 << 20
+	f, err := os.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	content, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && len(content) > limit {
+		return nil, errNotSmall
+	}
+	return content, err
+}
+
 // hashTree is a hash over all of t, contents included.
 func hashTree(t tree) (string, error) {
 	h := sha256.New()
@@ -168,6 +200,12 @@ func hashTree(t tree) (string, error) {
 // owns. inputs, beside the folder's content, are what finish depends on; it
 // may add to the folder, and runs only for content that is new.
 func (b *build) keepCode(ctx context.Context, staged string, inputs []string, finish func(context.Context, string) error) (layer, error) {
+	return b.keepCodeAs(ctx, staged, inputs, finish, nil)
+}
+
+// keepCodeAs is keepCode for code that is not the same in the image as in its
+// plain form: amend makes the difference, after finish.
+func (b *build) keepCodeAs(ctx context.Context, staged string, inputs []string, finish func(context.Context, string) error, amend func(tree) error) (layer, error) {
 	t := tree{}
 	sum, err := "", t.folder(codeDir, staged, agentID, nil)
 	if err == nil {
@@ -185,6 +223,11 @@ func (b *build) keepCode(ctx context.Context, staged string, inputs []string, fi
 				return layer{}, err
 			}
 			if err := t.folder(codeDir, staged, agentID, nil); err != nil {
+				return layer{}, err
+			}
+		}
+		if amend != nil {
+			if err := amend(t); err != nil {
 				return layer{}, err
 			}
 		}

@@ -1,6 +1,7 @@
 package image
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path"
@@ -47,6 +48,15 @@ func bundle(dir, name, version string) error {
 	return syntaxError(result.Errors)
 }
 
+// maxModule bounds the files that are parsed, which takes ten times their size
+// of memory, or more.
+const maxModule = 32 << 20
+
+func tooLong(name string) error {
+	return isolde.Errorf(isolde.CodeInvalid, "%s has more than %s, too much for a source", name, megabytes(maxModule)).
+		WithHint("keep data in files of its own")
+}
+
 // onlyBelow refuses imports of files outside of a folder: a source must not
 // bring this machine's files into an image.
 func onlyBelow(dir string) api.Plugin {
@@ -59,6 +69,9 @@ func onlyBelow(dir string) api.Plugin {
 			if rel, err := filepath.Rel(dir, real); err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
 				return api.OnLoadResult{}, fmt.Errorf("%s is outside of the agent's folder", args.Path)
 			}
+			if info, err := os.Stat(real); err != nil || info.Size() > maxModule {
+				return api.OnLoadResult{}, errors.Join(err, tooLong(filepath.Base(real)))
+			}
 			return api.OnLoadResult{}, nil
 		})
 	}}
@@ -66,7 +79,11 @@ func onlyBelow(dir string) api.Plugin {
 
 // checkSyntax parses a JavaScript file, and nothing else.
 func checkSyntax(dir, name string) error {
-	text, err := os.ReadFile(filepath.Join(dir, filepath.FromSlash(name)))
+	file := filepath.Join(dir, filepath.FromSlash(name))
+	if info, err := os.Stat(file); err == nil && info.Size() > maxModule {
+		return tooLong(name)
+	}
+	text, err := os.ReadFile(file)
 	if err != nil {
 		return err
 	}

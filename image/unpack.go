@@ -19,8 +19,12 @@ import (
 const maxEntries = 200_000
 
 // maxDepth bounds the folders in a name, so that names cost no more than they
-// are long.
-const maxDepth = 100
+// are long; maxName bounds its bytes, so that the system can open it in any
+// folder.
+const (
+	maxDepth = 100
+	maxName  = 2048
+)
 
 func unpack(r io.Reader, dir string, limit int64) error {
 	u, err := newUnpacker(dir, limit, advice{
@@ -157,6 +161,9 @@ func (u *unpacker) entryName(name string) (string, error) {
 	}
 	if len(elements) > maxDepth {
 		return "", u.refuse(name, fmt.Sprintf("is in more than %d folders", maxDepth))
+	}
+	if len(clean) > maxName {
+		return "", u.refuse(name, fmt.Sprintf("has a path longer than %d bytes", maxName))
 	}
 	for _, e := range elements {
 		if len(e) > 255 {

@@ -146,6 +146,7 @@ func TestUnpackZipRefuses(t *testing.T) {
 		"drive's folder":     {zipOf(t, zipped{name: "c:evil"}), "Windows drive"},
 		"long name":          {zipOf(t, zipped{name: strings.Repeat("n", 300)}), "longer than 255 bytes"},
 		"deep":               {zipOf(t, zipped{name: strings.Repeat("d/", 150) + "f"}), "in more than 100 folders"},
+		"long path":          {zipOf(t, zipped{name: strings.Repeat(strings.Repeat("d", 250)+"/", 9) + "f"}), "longer than 2048 bytes"},
 		"link upwards":       {zipOf(t, zipped{name: "l", content: "../evil", mode: symlink}), "link that leads out"},
 		"link absolute":      {zipOf(t, zipped{name: "l", content: "/etc/passwd", mode: symlink}), "link that leads out"},
 		"links together":     {zipOf(t, zipped{name: "a/b/up", content: "../..", mode: symlink}, zipped{name: "l", content: "a/b/up/../evil", mode: symlink}), "link that leads out"},
