@@ -272,6 +272,34 @@ func TestImportAtOnce(t *testing.T) {
 	}
 }
 
+// TestImportOutlivesAnothers: who waits for a layer that another import fetches
+// does not fail with it.
+func TestImportOutlivesAnothers(t *testing.T) {
+	bad, good, s := newRegistry(t), newRegistry(t), open(t, Config{})
+	l := asLayer(t, archive(t, sized("a", 10)), "gzip")
+	digest, _ := l.Digest()
+	asked := make(chan struct{})
+	bad.instead = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, digest.String()) {
+			return false
+		}
+		close(asked)
+		waitFor(t, func() bool { return s.waiting(kindContainer) == 2 })
+		w.WriteHeader(http.StatusForbidden)
+		return true
+	}
+	img := containerOf(t, v1.Config{}, l)
+	badRef, goodRef := bad.push(t, "a", img), good.push(t, "a", img)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := s.Import(t.Context(), badRef, nil)
+		failed <- err
+	}()
+	<-asked
+	mustImport(t, s, goodRef)
+	refused(t, <-failed, isolde.CodeDenied, bad.name+" answers status 403")
+}
+
 func TestImportCredentials(t *testing.T) {
 	h, s := newRegistry(t), open(t, Config{})
 	secret := &authn.Basic{Username: "ann", Password: "pass-of-ann"}

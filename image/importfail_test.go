@@ -96,14 +96,15 @@ func TestImportSizes(t *testing.T) {
 		layers []v1.Layer
 		want   string
 		asks   int // for layers
+		kept   int // layers that another import can use; -1: one or none
 	}{
-		"packed":   {[]v1.Layer{asLayer(t, zeros[:60_000], ""), asLayer(t, zeros[:50_000], "")}, "has 0.1 MB in its layers; at most 0.1 MB are allowed, compressed", 0},
-		"layers":   {[]v1.Layer{asLayer(t, archive(t), ""), asLayer(t, archive(t), ""), asLayer(t, archive(t), ""), asLayer(t, archive(t), "")}, "has 4 layers; at most 3", 0},
-		"unpacked": {[]v1.Layer{asLayer(t, zeros, "gzip")}, "unpacks to more than 1.0 MB", 1},
-		"zstd":     {[]v1.Layer{asLayer(t, zeros, "zstd")}, "unpacks to more than 1.0 MB", 1},
-		"together": {[]v1.Layer{asLayer(t, zeros[:600_000], "gzip"), asLayer(t, zeros[:600_001], "gzip")}, "unpacks to more than 1.0 MB", 2},
-		"repeated": {[]v1.Layer{asLayer(t, archive(t, sized("a", 600_000)), "gzip"), asLayer(t, archive(t, sized("a", 600_000)), "gzip")}, "unpacks to more than 1.0 MB", 1},
-		"entries":  {[]v1.Layer{asLayer(t, archive(t, sized(strings.Repeat("d/", 101)+"f", 1), sized("b", 1)), "gzip")}, "more than 100 files", 1},
+		"packed":   {[]v1.Layer{asLayer(t, zeros[:60_000], ""), asLayer(t, zeros[:50_000], "")}, "has 0.1 MB in its layers; at most 0.1 MB are allowed, compressed", 0, 0},
+		"layers":   {[]v1.Layer{asLayer(t, archive(t), ""), asLayer(t, archive(t), ""), asLayer(t, archive(t), ""), asLayer(t, archive(t), "")}, "has 4 layers; at most 3", 0, 0},
+		"unpacked": {[]v1.Layer{asLayer(t, zeros, "gzip")}, "unpacks to more than 1.0 MB", 1, 0},
+		"zstd":     {[]v1.Layer{asLayer(t, zeros, "zstd")}, "unpacks to more than 1.0 MB", 1, 0},
+		"together": {[]v1.Layer{asLayer(t, zeros[:600_000], "gzip"), asLayer(t, zeros[:600_001], "gzip")}, "unpacks to more than 1.0 MB", 2, -1},
+		"repeated": {[]v1.Layer{asLayer(t, archive(t, sized("a", 600_000)), "gzip"), asLayer(t, archive(t, sized("a", 600_000)), "gzip")}, "unpacks to more than 1.0 MB", 1, 1},
+		"entries":  {[]v1.Layer{asLayer(t, archive(t, sized(strings.Repeat("d/", 101)+"f", 1), sized("b", 1)), "gzip")}, "more than 100 files", 1, 1},
 	} {
 		t.Run(what, func(t *testing.T) {
 			h, s := newRegistry(t), open(t, Config{})
@@ -114,7 +115,23 @@ func TestImportSizes(t *testing.T) {
 			if n := h.asked("/blobs/"); n != c.asks+1 {
 				t.Errorf("%d blobs were fetched, want %d and the configuration", n, c.asks)
 			}
+			if n := len(glob(t, s, "layers")); c.kept >= 0 && n != c.kept {
+				t.Errorf("%d layers are kept, want %d", n, c.kept)
+			}
 		})
+	}
+}
+
+// TestImportSizesOfKeptLayers: what is there already counts.
+func TestImportSizesOfKeptLayers(t *testing.T) {
+	h, s := newRegistry(t), open(t, Config{})
+	s.limits.unpacked = 1_000_000
+	base, top := asLayer(t, archive(t, sized("a", 600_000)), "gzip"), asLayer(t, archive(t, sized("b", 600_000)), "gzip")
+	mustImport(t, s, h.push(t, "base", containerOf(t, v1.Config{}, base)))
+	_, err := s.Import(t.Context(), h.push(t, "top", containerOf(t, v1.Config{}, base, top)), nil)
+	refused(t, err, isolde.CodeInvalid, "unpacks to more than 1.0 MB")
+	if n := len(glob(t, s, "layers")); n != 1 {
+		t.Errorf("%d layers are kept, want the first", n)
 	}
 }
 
@@ -128,6 +145,8 @@ func TestImportDamage(t *testing.T) {
 	bytesOf, _ := io.ReadAll(packed)
 	otherPacked, _ := other.Compressed()
 	otherBytes, _ := io.ReadAll(otherPacked)
+	repacked := bytes.Clone(bytesOf)
+	repacked[4]++ // the time in gzip's header
 	for what, c := range map[string]struct {
 		answer []byte // to the request for the layer
 		layer  v1.Layer
@@ -135,6 +154,7 @@ func TestImportDamage(t *testing.T) {
 		code   isolde.Code
 	}{
 		"other bytes":  {append(bytes.Clone(bytesOf[:len(bytesOf)-1]), 'x'), good, "layer 1 of", isolde.CodeInvalid},
+		"repacked":     {repacked, good, "its bytes are those of sha256:", isolde.CodeInvalid},
 		"another":      {otherBytes, good, "broke off in layer 1 of", isolde.CodeUnavailable},
 		"too short":    {bytesOf[:len(bytesOf)-5], good, "broke off in layer 1 of", isolde.CodeUnavailable},
 		"too long":     {append(bytes.Clone(bytesOf), bytesOf...), good, "more bytes than its manifest says", isolde.CodeInvalid},

@@ -3,6 +3,8 @@ package image
 import (
 	"archive/tar"
 	"bytes"
+	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"slices"
@@ -103,7 +105,7 @@ func TestImportRoot(t *testing.T) {
 		),
 		tarOf(t), // an empty layer
 		tarOf(t,
-			text("hidden/.wh.a", ""), text(".wh.gone", ""), text("opaque/.wh..wh..opq", ""), text("opaque/new", "new"),
+			text("hidden/.wh.a", ""), text(".wh.gone", ""), special(tar.TypeLink, "opaque/linked", "first"), text("opaque/.wh..wh..opq", ""), text("opaque/new", "new"),
 			special(tar.TypeDir, "file-to-dir/", ""), text("file-to-dir/inner", "x"), text("dir-to-file", "x"),
 			special(tar.TypeLink, "third", "second"), special(tar.TypeLink, "kept-link", "hidden/b"), text("hidden/.wh.b", ""),
 			text("lib/by-link", "1"), text("absolute/by-absolute", "2"), text("up/by-up", "3"), text("outside", "a file now"),
@@ -128,7 +130,7 @@ func TestImportRoot(t *testing.T) {
 		got[name] = string(b)
 	}
 	want := map[string]string{
-		"opaque/new": "new", "file-to-dir/inner": "x", "dir-to-file": "x", "first": "shared", "second": "shared", "third": "shared",
+		"opaque/new": "new", "opaque/linked": "shared", "file-to-dir/inner": "x", "dir-to-file": "x", "first": "shared", "second": "shared", "third": "shared",
 		"kept-link": "b", "lib": "→usr/lib", "absolute": "→/usr/lib", "up": "→../../../usr", "by-link": "→lib", "outside": "a file now",
 		"dangling": "→nowhere", "usr/lib/by-link": "1", "usr/lib/by-absolute": "2", "usr/by-up": "3", "twice": "second", odd: "odd",
 		"nobody": "x", "large": "x", "setuid": "x", "setgid": "x", "none": "x", "sticky": "x", "with-xattr": "x", "deep/under/no/entry": "x",
@@ -145,7 +147,7 @@ func TestImportRoot(t *testing.T) {
 			t.Errorf("%s: owner and mode %d, want %d", name, got, want)
 		}
 	}
-	if a, b := stat(t, fsys, "first"), stat(t, fsys, "third"); a.Ino != b.Ino || a.Nlink != 3 {
+	if a, b := stat(t, fsys, "first"), stat(t, fsys, "third"); a.Ino != b.Ino || a.Nlink != 4 {
 		t.Errorf("hard links across layers: inodes %d and %d with %d names", a.Ino, b.Ino, a.Nlink)
 	}
 }
@@ -244,17 +246,25 @@ func TestImportHostileLayers(t *testing.T) {
 
 func previous(chain []tarEntry) string { return "/" + strings.Trim(chain[len(chain)-1].Name, "/") }
 
-// TestFlattenCountsSteps: names that go round without end are given up.
+// TestFlattenCountsSteps: names that go round without end are given up, and so
+// are large folders that are cleared over and over.
 func TestFlattenCountsSteps(t *testing.T) {
-	f := newFlattener()
-	f.steps = maxSteps - 100
-	var err error
-	for range 100 {
-		if err == nil {
-			err = f.add(nil, &item{name: "a/b/c", kind: tar.TypeDir})
+	for again, times := range map[string]int{"a/b/c/": 2000, "many/" + opaque: 6} {
+		f := newFlattener()
+		for i := range 1000 {
+			if err := f.add(nil, &item{name: fmt.Sprintf("many/%d", i), kind: tar.TypeReg}); err != nil {
+				t.Fatal(err)
+			}
 		}
-	}
-	if err == nil || !strings.Contains(err.Error(), "lead too far around") {
-		t.Errorf("add: %v", err)
+		f.steps = maxSteps - 5000
+		var err error
+		for range times {
+			if err == nil {
+				err = f.add(nil, &item{name: again, kind: tar.TypeDir})
+			}
+		}
+		if !errors.Is(err, errSteps) {
+			t.Errorf("%s: %v", again, err)
+		}
 	}
 }
