@@ -18,6 +18,9 @@ const (
 	CodeMismatch      Code = "mismatch"       // a client token was used for another request before
 	CodeUnauthorized  Code = "unauthorized"   // no credentials, where a token is needed
 	CodeDenied        Code = "denied"         // credentials without the right
+	CodeNoCredentials Code = "no_credentials" // no credentials, where a signature is needed
+	CodeUnknownKey    Code = "unknown_key"    // a signature with an access key that the server does not know
+	CodeSignature     Code = "bad_signature"  // a signature that does not match, or is of another time, region or service
 	CodeNotFound      Code = "not_found"      // no such runtime, endpoint, version or session
 	CodeConflict      Code = "conflict"       // the state of the resource forbids it
 	CodeQuota         Code = "quota_exceeded" // a limit on how much may exist
@@ -42,6 +45,9 @@ var codes = map[Code]codeInfo{
 	CodeMismatch:      {http.StatusBadRequest, "ValidationException", 2, "IdempotentParameterMismatchException"},
 	CodeUnauthorized:  {http.StatusUnauthorized, "UnauthorizedException", 3, ""},
 	CodeDenied:        {http.StatusForbidden, "AccessDeniedException", 3, ""},
+	CodeNoCredentials: {http.StatusForbidden, "MissingAuthenticationTokenException", 3, ""},
+	CodeUnknownKey:    {http.StatusForbidden, "UnrecognizedClientException", 3, ""},
+	CodeSignature:     {http.StatusForbidden, "InvalidSignatureException", 3, ""}, // SDKs correct their clock after it
 	CodeNotFound:      {http.StatusNotFound, "ResourceNotFoundException", 4, ""},
 	CodeConflict:      {http.StatusConflict, "ConflictException", 5, ""},
 	CodeQuota:         {http.StatusPaymentRequired, "ServiceQuotaExceededException", 6, ""},
