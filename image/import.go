@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"sync/atomic"
 	"syscall"
+	"time"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -33,9 +34,10 @@ const (
 type limits struct {
 	packed, unpacked int64
 	entries, layers  int
+	stall            time.Duration // how long a download may bring nothing
 }
 
-var containerLimits = limits{MaxContainerPacked, MaxContainerUnpacked, MaxContainerEntries, MaxContainerLayers}
+var containerLimits = limits{MaxContainerPacked, MaxContainerUnpacked, MaxContainerEntries, MaxContainerLayers, time.Minute}
 
 // parallelLayers is how many layers of an image are fetched at once.
 const parallelLayers = 4
@@ -45,8 +47,13 @@ const parallelLayers = 4
 // whichever registry or archive it came from and however it was compressed.
 const kindContainer = "container"
 
-// Import makes the image of a container image. A layer that is kept is not
-// fetched again; what an import that failed leaves are such layers. Beside
+// Import makes the image of a container image. Of its configuration ENTRYPOINT,
+// CMD, ENV, WORKDIR, USER and VOLUME (as folders) count; EXPOSE, HEALTHCHECK, STOPSIGNAL
+// and further groups of the user do not. Devices, sockets and extended
+// attributes, and so the capabilities of files, are left out.
+//
+// A layer that is kept is not fetched again; what an import that failed leaves
+// are such layers. [isolde.FolderImageURI] stands for the image it names. Beside
 // CodeInvalid, errors carry CodeNotFound for an image that does not exist,
 // CodeDenied for one the server may not pull, CodeThrottled and
 // CodeUnavailable for a registry that turns away or cannot be reached, and

@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -91,7 +92,7 @@ func TestImportSizes(t *testing.T) {
 	w := gzip.NewWriter(&bomb)
 	_, _ = w.Write(zeros)
 	_ = w.Close()
-	small := limits{packed: 100_000, unpacked: 1_000_000, entries: 100, layers: 3}
+	small := limits{packed: 100_000, unpacked: 1_000_000, entries: 100, layers: 3, stall: time.Minute}
 	for what, c := range map[string]struct {
 		layers []v1.Layer
 		want   string
@@ -205,6 +206,28 @@ func TestImportDownloadBreaksOff(t *testing.T) {
 	if n := h.asked("/blobs/"); n != 2 {
 		t.Errorf("%d blobs were fetched; one layer was missing, and the configuration", n)
 	}
+}
+
+// TestImportStalls: a registry that sends nothing more does not hold a build.
+func TestImportStalls(t *testing.T) {
+	h, s := newRegistry(t), open(t, Config{})
+	s.limits.stall = 200 * time.Millisecond
+	l := asLayer(t, archive(t, sized("a", 100_000)), "")
+	digest, _ := l.Digest()
+	left := make(chan struct{})
+	h.instead = func(w http.ResponseWriter, r *http.Request) bool {
+		if r.Method != http.MethodGet || !strings.HasSuffix(r.URL.Path, digest.String()) {
+			return false
+		}
+		_, _ = w.Write(make([]byte, 1000))
+		_ = http.NewResponseController(w).Flush()
+		<-r.Context().Done()
+		close(left)
+		return true
+	}
+	_, err := s.Import(t.Context(), h.push(t, "agent", containerOf(t, v1.Config{}, l)), nil)
+	refused(t, err, isolde.CodeUnavailable, "nothing came for too long")
+	<-left
 }
 
 // TestImportBadConfig takes configurations and manifests that do not fit.

@@ -17,18 +17,14 @@ import (
 	"github.com/isolde-run/isolde"
 )
 
-const (
-	// stallTimeout is how long a download may bring nothing.
-	stallTimeout = time.Minute
-	// maxWindow bounds the memory that unpacking a zstd layer takes; zstd
-	// --ultra -22 makes the largest window that is usual.
-	maxWindow = 128 << 20
-)
+// maxWindow bounds the memory that unpacking a zstd layer takes; zstd --ultra
+// -22 makes the largest window that is usual.
+const maxWindow = 128 << 20
 
 var (
 	errLonger  = errors.New("it has more bytes than its manifest says")
 	errNoRoom  = errors.New("the image unpacks to more than is allowed")
-	errStalled = fmt.Errorf("nothing came for %s", stallTimeout)
+	errStalled = errors.New("nothing came for too long")
 )
 
 // fetch brings a layer into the store: unpacked as it comes, and compared with
@@ -37,14 +33,14 @@ func (p *pull) fetch(ctx context.Context, i int) (layer, error) {
 	b := p.container.layers[i]
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	stall := time.AfterFunc(stallTimeout, func() { cancel(errStalled) })
+	stall := time.AfterFunc(p.limits.stall, func() { cancel(errStalled) })
 	defer stall.Stop()
 	in, err := p.open(ctx, b)
 	if err != nil {
 		return layer{}, err
 	}
 	defer in.Close()
-	source := &sourceReader{in: in, left: b.Size, seen: func() { stall.Reset(stallTimeout) }}
+	source := &sourceReader{in: in, left: b.Size, seen: func() { stall.Reset(p.limits.stall) }}
 
 	tmp, err := os.CreateTemp(p.tmp, "layer-")
 	if err != nil {

@@ -34,7 +34,7 @@ func (s *Store) openRegistry(ctx context.Context, text string) (*container, erro
 	}
 	// Connections of its own, so that none is left when the import ends.
 	connections := remote.DefaultTransport.(*http.Transport).Clone()
-	connections.ResponseHeaderTimeout = stallTimeout
+	connections.ResponseHeaderTimeout = s.limits.stall
 	r := &registry{ref: ref}
 	c := &container{name: ref.Name(), verb: "pulling", close: connections.CloseIdleConnections}
 	c.open = func(ctx context.Context, b blob) (io.ReadCloser, error) { return r.blob(ctx, b.Descriptor) }
