@@ -180,28 +180,6 @@ func TestVendoredErrors(t *testing.T) {
 	refused(t, err, isolde.CodeUnsupported, "PYTHON_3_99 is not on this machine")
 }
 
-// TestOpenTelemetry runs an agent with the real opentelemetry-instrument, as
-// AWS's documentation has it.
-func TestOpenTelemetry(t *testing.T) {
-	s := open(t, Config{Dir: shared})
-	r := pythonsHere(t, s)[0]
-	info, err := s.findRuntimePython(t.Context(), r)
-	if err != nil {
-		t.Fatal(err)
-	}
-	dir := write(t, map[string]string{
-		"src/agent.py": "import sys\nfrom opentelemetry import trace\nprint('%d.%d' % sys.version_info[:2], type(trace.get_tracer_provider()).__module__)\n",
-	})
-	need.Packages(t, "python", exec.Command(info.Base, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-		"--no-compile", "--only-binary", ":all:", "--target", dir, "opentelemetry-distro", "opentelemetry-instrumentation"))
-	img := mustBuild(t, s, Source{Dir: dir, Entrypoint: []string{"opentelemetry-instrument", "src/agent.py"}, Runtime: r})
-	// The distribution's exporter is not vendored: without one it says nothing.
-	img.Root.Host.Env = append(img.Root.Host.Env, "OTEL_TRACES_EXPORTER=none", "OTEL_METRICS_EXPORTER=none", "OTEL_LOGS_EXPORTER=none")
-	if out := runHost(t, img); out != r.Version()+" opentelemetry.sdk.trace\n" {
-		t.Errorf("the agent says %q", out)
-	}
-}
-
 // TestVendoredNode runs agents on a real Node.js 22, from npm's registry if
 // the machine has another.
 func TestVendoredNode(t *testing.T) {
