@@ -98,5 +98,8 @@ func (c *chunkReader) line() ([]byte, error) {
 }
 
 func malformedChunk(err error) error {
+	if errors.Is(err, io.EOF) {
+		err = io.ErrUnexpectedEOF // the end of the connection is not that of the body
+	}
 	return faultf(gofakes3.ErrIncompleteBody, "the body is not what aws-chunked encoding looks like, or broke off").because(err)
 }

@@ -78,6 +78,7 @@ func TestBodyChecks(t *testing.T) {
 		"trailer":         {trailer, streaming, ""},
 		"wrong trailer":   {strings.Replace(trailer, "DUoR", "XUoR", 1), streaming, "BadDigest"},
 		"missing trailer": {"b\r\nhello world\r\n0\r\n\r\n", streaming, "BadDigest"},
+		"no last chunk":   {"b\r\nhello world\r\n", with("X-Amz-Trailer", ""), "IncompleteBody"},
 		"too short":       {trailer, with("X-Amz-Decoded-Content-Length", "12"), "IncompleteBody"},
 		"too long":        {trailer, with("X-Amz-Decoded-Content-Length", "10"), "IncompleteBody"},
 		"no length":       {trailer, with("X-Amz-Decoded-Content-Length", ""), "MissingContentLength"},
