@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/isolde-run/isolde"
 )
@@ -84,38 +83,6 @@ func (s *Store) DeleteVersion(ctx context.Context, once isolde.Once, v isolde.Ve
 		return c, err
 	})
 }
-
-// Prune implements isolde.RuntimeStore.
-func (s *Store) Prune(ctx context.Context, keep int, used []isolde.VersionRef) (images []string, err error) {
-	refs, err := json.Marshal(append([]isolde.VersionRef{}, used...)) // never null
-	if err != nil {
-		return nil, fmt.Errorf("encode versions in use: %w", err)
-	}
-	if err := s.tx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, prune, keep, string(refs))
-		return err
-	}); err != nil {
-		return nil, wrap("prune versions", err)
-	}
-	// Not within the transaction: no change has to wait for it.
-	if images, err = list(ctx, s.read, scanText, `SELECT image FROM versions WHERE image <> ''`); err != nil {
-		return nil, wrap("list images", err)
-	}
-	slices.Sort(images) // a tenth of what DISTINCT costs
-	return slices.Compact(images), nil
-}
-
-// prune removes, of each runtime, the versions from the ?1-th newest on that
-// nothing names. Versions are counted: their numbers may have gaps. CROSS JOIN
-// keeps SQLite from looking for that one anew for every version.
-const prune = `
-DELETE FROM versions WHERE (runtime_id, number) IN (
-	SELECT v.runtime_id, v.number
-	FROM runtimes AS r CROSS JOIN versions AS v ON v.runtime_id = r.id AND v.number <= (
-		SELECT number FROM versions WHERE runtime_id = r.id ORDER BY number DESC LIMIT 1 OFFSET ?1)
-	WHERE v.status NOT IN ` + unfinished + `
-	AND NOT EXISTS (SELECT 1 FROM endpoints AS e WHERE e.runtime_id = v.runtime_id AND v.number IN (e.version, e.target))
-	AND (v.runtime_id, v.number) NOT IN (SELECT value ->> 'runtime', value ->> 'number' FROM json_each(?2)))`
 
 // Versions implements isolde.RuntimeReader.
 func (s *Store) Versions(ctx context.Context, id isolde.RuntimeID, before isolde.VersionNumber, limit int) ([]isolde.Version, error) {

@@ -209,3 +209,27 @@ func TestPrune(t *testing.T) {
 		t.Errorf("left of the other (-want +got):\n%s", diff)
 	}
 }
+
+// TestPruneMeetsAChange has an endpoint take up a version between the two
+// steps of Prune.
+func TestPruneMeetsAChange(t *testing.T) {
+	s := openNew(t)
+	r, v := create(t, s, "alpha")
+	for i := range 3 {
+		add(t, s, v, isolde.StatusReady, i)
+	}
+	found, err := list(t.Context(), s.read, scanVersionRef, prunable, 1, "[]")
+	if err != nil || len(found) != 3 {
+		t.Fatalf("prunable = %v, %v", found, err)
+	}
+	_, err = s.CreateEndpoint(t.Context(), isolde.Once{}, isolde.Endpoint{Runtime: r.ID, Name: "prod", Target: 2}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.removeVersions(t.Context(), found); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]isolde.VersionNumber{4, 2}, numbers(t, s, r.ID)); diff != "" {
+		t.Errorf("left (-want +got):\n%s", diff)
+	}
+}
