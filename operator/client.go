@@ -74,7 +74,8 @@ func (c *Client) PutEndpoint(ctx context.Context, agent string, name isolde.Endp
 	if err != nil {
 		return e, err
 	}
-	return decode[isolde.Endpoint](c, resp)
+	defer resp.Body.Close()
+	return decode[isolde.Endpoint](resp)
 }
 
 // DeleteEndpoint removes an endpoint and returns when it is gone.
@@ -286,14 +287,14 @@ func get[T any](ctx context.Context, c *Client, method, path string, q url.Value
 		var none T
 		return none, err
 	}
-	return decode[T](c, resp)
+	defer resp.Body.Close()
+	return decode[T](resp)
 }
 
-func decode[T any](c *Client, resp *http.Response) (T, error) {
-	defer resp.Body.Close()
+func decode[T any](resp *http.Response) (T, error) {
 	var v T
 	if err := json.NewDecoder(resp.Body).Decode(&v); err != nil {
-		return v, isolde.Errorf(isolde.CodeUnavailable, "the answer of %s is not JSON: %w", c.URL+resp.Request.URL.Path, err).
+		return v, isolde.Errorf(isolde.CodeUnavailable, "the answer of %s is not JSON: %w", resp.Request.URL, err).
 			WithHint("is it an Isolde server?")
 	}
 	return v, nil
