@@ -139,12 +139,13 @@ func (s *Service) createServiceLinkedRole(form url.Values) (any, error) {
 	if !ok {
 		return nil, faultf(codeValidation, "AWSServiceName %q does not end with .amazonaws.com", service)
 	}
-	spelled := ""
+	var spelled strings.Builder
+	spelled.WriteString("AWSServiceRoleFor")
 	for word := range strings.FieldsFuncSeq(name, func(r rune) bool { return r == '-' || r == '.' }) {
-		spelled += strings.ToUpper(word[:1]) + word[1:]
+		spelled.WriteString(strings.ToUpper(word[:1]) + word[1:])
 	}
 	r := &role{
-		Name: "AWSServiceRoleFor" + spelled, ID: newID("AROA"), Path: "/aws-service-role/" + service + "/", Created: time.Now().UTC(),
+		Name: spelled.String(), ID: newID("AROA"), Path: "/aws-service-role/" + service + "/", Created: time.Now().UTC(),
 		Trust:       `{"Version":"2012-10-17","Statement":[{"Effect":"Allow","Principal":{"Service":` + strconv.Quote(service) + `},"Action":"sts:AssumeRole"}]}`,
 		Description: form.Get("Description"), MaxSession: 3600,
 	}

@@ -122,12 +122,6 @@ func (b *backend) DeleteMultiVersions(bucket string, objects ...gofakes3.ObjectI
 	return result, nil
 }
 
-func (b *backend) VersioningConfiguration(bucket string) (config gofakes3.VersioningConfiguration, err error) {
-	record, err := b.call.store.bucketNamed(bucket)
-	config.Status = gofakes3.VersioningStatus(record.Versioning)
-	return config, b.fail(err)
-}
-
 func (b *backend) SetVersioningConfiguration(bucket string, config gofakes3.VersioningConfiguration) error {
 	if config.MFADelete.Enabled() {
 		return b.fail(faultf(gofakes3.ErrNotImplemented, "MFA delete is not offered"))
@@ -234,6 +228,10 @@ func (b *backend) ListParts(bucket, key string, id gofakes3.UploadID, marker int
 
 func (b *backend) unused() error {
 	return b.fail(faultf(gofakes3.ErrNotImplemented, "Isolde does not offer this operation"))
+}
+
+func (b *backend) VersioningConfiguration(string) (gofakes3.VersioningConfiguration, error) {
+	return gofakes3.VersioningConfiguration{}, b.unused()
 }
 func (b *backend) CreateBucket(string) error      { return b.unused() }
 func (b *backend) ForceDeleteBucket(string) error { return b.unused() }

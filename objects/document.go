@@ -152,6 +152,22 @@ func (c *call) bucketLocation(w http.ResponseWriter) error {
 	return nil
 }
 
+// bucketVersioning answers GetBucketVersioning, without a status where there
+// never was one: clients tell that from an empty one.
+func (c *call) bucketVersioning(w http.ResponseWriter) error {
+	b, err := c.store.bucketNamed(c.bucket)
+	if err != nil {
+		return err
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	writeXML(w, struct {
+		XMLName xml.Name `xml:"VersioningConfiguration"`
+		Xmlns   string   `xml:"xmlns,attr"`
+		Status  string   `xml:",omitempty"`
+	}{Xmlns: namespace, Status: b.Versioning})
+	return nil
+}
+
 // headBucket answers HeadBucket.
 func (c *call) headBucket(w http.ResponseWriter) error {
 	b, err := c.store.bucketNamed(c.bucket)

@@ -106,10 +106,12 @@ func (c *call) serveBucket(w http.ResponseWriter, sub string) error {
 		return c.bucketLocation(w)
 	case sub == "" && c.Method == http.MethodHead:
 		return c.headBucket(w)
+	case sub == "versioning" && c.Method == http.MethodGet:
+		return c.bucketVersioning(w)
 	case sub == "" && (c.Method == http.MethodGet || c.Method == http.MethodDelete),
 		(sub == "versions" || sub == "uploads") && c.Method == http.MethodGet,
 		sub == "delete" && c.Method == http.MethodPost,
-		sub == "versioning" && (c.Method == http.MethodGet || c.Method == http.MethodPut):
+		sub == "versioning" && c.Method == http.MethodPut:
 		c.limitBody(maxDocument)
 		return c.pass(w)
 	}
@@ -129,7 +131,7 @@ func (c *call) serveObject(w http.ResponseWriter, sub string) error {
 	case sub == "tagging":
 		return c.serveTags(w)
 	case sub == "uploadId" && c.Method == http.MethodPut && copies:
-		return c.notOffered("uploadId with x-amz-copy-source (UploadPartCopy)")
+		return c.copyPart(w)
 	case sub == "uploads" && c.Method == http.MethodPost, sub == "uploadId" && c.Method == http.MethodPost:
 		c.limitBody(maxDocument)
 		return c.pass(w)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -309,6 +310,100 @@ func TestMultipart(t *testing.T) {
 	if _, err := b.s3.CompleteMultipartUpload(ctx, complete); codeOf(err) != "NoSuchUpload" {
 		t.Errorf("completed again: %v", err)
 	}
+	testCopyParts(b, *bucket, *key, string(want))
+}
+
+// testCopyParts copies a large object as tools do.
+func testCopyParts(b *bed, bucket, key, want string) {
+	ctx := b.Context()
+	create, err := b.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: &bucket, Key: aws.String("copy")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	copyPart := func(n int32, what string) (*s3.UploadPartCopyOutput, error) {
+		return b.s3.UploadPartCopy(ctx, &s3.UploadPartCopyInput{
+			Bucket: &bucket, Key: aws.String("copy"), UploadId: create.UploadId, PartNumber: &n, CopySource: aws.String(bucket + "/" + key), CopySourceRange: &what,
+		})
+	}
+	if _, err := copyPart(1, fmt.Sprintf("bytes=0-%d", len(want))); codeOf(err) != "InvalidArgument" {
+		b.Errorf("a range behind the end: %v", err)
+	}
+	var parts []types.CompletedPart
+	for i, what := range []string{fmt.Sprintf("bytes=0-%d", 6<<20-1), fmt.Sprintf("bytes=%d-%d", 6<<20, len(want)-1)} {
+		out, err := copyPart(int32(i+1), what)
+		if err != nil {
+			b.Fatal(err)
+		}
+		parts = append(parts, types.CompletedPart{PartNumber: aws.Int32(int32(i + 1)), ETag: out.CopyPartResult.ETag})
+	}
+	_, err = b.s3.CompleteMultipartUpload(ctx, &s3.CompleteMultipartUploadInput{
+		Bucket: &bucket, Key: aws.String("copy"), UploadId: create.UploadId, MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+	if got, err := b.get(bucket, "copy", ""); err != nil || got != want {
+		b.Errorf("copied %d bytes, %v", len(got), err)
+	}
+}
+
+// TestAbort leaves nothing of an upload, nor of one whose bucket is deleted.
+func TestAbort(t *testing.T) {
+	b := newBed(t, 0)
+	ctx, bucket := t.Context(), aws.String(b.bucket("aborts"))
+	begin := func() *string {
+		out, err := b.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: bucket, Key: aws.String("k")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = b.s3.UploadPart(ctx, &s3.UploadPartInput{Bucket: bucket, Key: aws.String("k"), UploadId: out.UploadId, PartNumber: aws.Int32(1), Body: strings.NewReader("part")})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return out.UploadId
+	}
+	empty := func(when string) {
+		t.Helper()
+		if left := b.files("tmp"); len(left) != 0 || b.store.used.Load() != 0 {
+			t.Errorf("%s: %d bytes used, files %q", when, b.store.used.Load(), left)
+		}
+	}
+	id := begin()
+	abort := &s3.AbortMultipartUploadInput{Bucket: bucket, Key: aws.String("k"), UploadId: id}
+	if _, err := b.s3.AbortMultipartUpload(ctx, abort); err != nil {
+		t.Error(err)
+	}
+	empty("aborted")
+	if _, err := b.s3.AbortMultipartUpload(ctx, abort); codeOf(err) != "NoSuchUpload" {
+		t.Errorf("aborted again: %v", err)
+	}
+	begin()
+	b.store.uploads[onlyKey(b.store.uploads)].touched = time.Now().Add(-2 * uploadLife)
+	id = begin()
+	if len(b.store.uploads) != 1 {
+		t.Errorf("%d uploads: the abandoned one is there", len(b.store.uploads))
+	}
+	if _, err := b.s3.DeleteBucket(ctx, &s3.DeleteBucketInput{Bucket: bucket}); err != nil {
+		t.Error(err)
+	}
+	empty("bucket deleted")
+	_, err := b.s3.ListParts(ctx, &s3.ListPartsInput{Bucket: bucket, Key: aws.String("k"), UploadId: id})
+	if codeOf(err) != "NoSuchBucket" {
+		t.Errorf("parts in a deleted bucket: %v", err)
+	}
+	b.bucket(*bucket)
+	begin()
+	if err := b.store.Close(); err != nil {
+		t.Error(err)
+	}
+	empty("closed")
+}
+
+func onlyKey[V any](m map[string]V) string {
+	for k := range m {
+		return k
+	}
+	return ""
 }
 
 func TestVersions(t *testing.T) {

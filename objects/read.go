@@ -1,6 +1,9 @@
 package objects
 
 import (
+	"encoding/xml"
+	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -100,14 +103,9 @@ func (a *content) Write(p []byte) (int, error) {
 // copyObject answers CopyObject. Nothing is copied: the files of versions do
 // not change, so the copy is one more name.
 func (c *call) copyObject(w http.ResponseWriter) error {
-	bucket, key, versionID, err := copySource(c.Header.Get("X-Amz-Copy-Source"))
+	bucket, key, versionID, err := c.copySource()
 	if err != nil {
 		return err
-	}
-	for name := range c.Header {
-		if strings.HasPrefix(name, "X-Amz-Copy-Source-If-") {
-			return c.notOffered(strings.ToLower(name))
-		}
 	}
 	v, err := c.newVersion()
 	if err != nil {
@@ -137,9 +135,56 @@ func (c *call) copyObject(w http.ResponseWriter) error {
 	return nil
 }
 
-// copySource reads "[/]BUCKET/KEY[?versionId=ID]", where the key is escaped,
+// copyPart answers UploadPartCopy: a part from a range of an object, as tools
+// copy large objects.
+func (c *call) copyPart(w http.ResponseWriter) error {
+	bucket, key, versionID, err := c.copySource()
+	if err != nil {
+		return err
+	}
+	query := c.URL.Query()
+	number, err := strconv.Atoi(query.Get("partNumber"))
+	if err != nil || number < 1 || number > gofakes3.MaxUploadPartNumber {
+		return faultf(gofakes3.ErrInvalidPart, "part number %q must be 1 to %d", query.Get("partNumber"), gofakes3.MaxUploadPartNumber)
+	}
+	v, f, err := c.store.open(bucket, key, versionID)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	first, last := int64(0), v.Size-1
+	if text := c.Header.Get("X-Amz-Copy-Source-Range"); text != "" {
+		if n, err := fmt.Sscanf(text, "bytes=%d-%d", &first, &last); n != 2 || err != nil || first < 0 || last < first || last >= v.Size {
+			return faultf(gofakes3.ErrInvalidArgument, "x-amz-copy-source-range %q is no range of %d bytes", text, v.Size)
+		}
+	}
+	size := last - first + 1
+	etag, err := c.store.putPart(c.bucket, c.key, query.Get("uploadId"), number, io.NewSectionReader(f, first, size), size)
+	if err != nil {
+		return err
+	}
+	c.out.Set("Content-Type", "application/xml")
+	writeXML(w, struct {
+		XMLName      xml.Name `xml:"CopyPartResult"`
+		ETag         string
+		LastModified gofakes3.ContentTime
+	}{ETag: `"` + etag + `"`, LastModified: gofakes3.NewContentTime(now())})
+	return nil
+}
+
+// copySource is the object that a request copies.
+func (c *call) copySource() (bucket, key, versionID string, err error) {
+	for name := range c.Header {
+		if strings.HasPrefix(name, "X-Amz-Copy-Source-If-") {
+			return "", "", "", c.notOffered(strings.ToLower(name))
+		}
+	}
+	return parseCopySource(c.Header.Get("X-Amz-Copy-Source"))
+}
+
+// parseCopySource reads "[/]BUCKET/KEY[?versionId=ID]", where the key is escaped,
 // by some clients with its slashes.
-func copySource(header string) (bucket, key, versionID string, err error) {
+func parseCopySource(header string) (bucket, key, versionID string, err error) {
 	path, query, _ := strings.Cut(header, "?")
 	if path, err = url.PathUnescape(path); err == nil {
 		var values url.Values
