@@ -180,14 +180,16 @@ func (s *Server) takeDataDir() error {
 // wire opens every part of the server, from the store up to the handlers.
 func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handler, error) {
 	cfg := &s.cfg
-	dir := func(name string) string { return filepath.Join(cfg.DataDir, name) }
-
-	store, err := sqlite.Open(ctx, dir("isolde.db"))
+	store, err := sqlite.Open(ctx, s.dir(databaseFile))
 	if err != nil {
 		return nil, err
 	}
 	s.onClose(store.Close)
-	images, err := image.Open(image.Config{Dir: dir("images"), Logger: cfg.Logger, AllowScripts: cfg.AllowScripts})
+	images, err := image.Open(image.Config{Dir: s.dir(imagesDir), Logger: cfg.Logger, AllowScripts: cfg.AllowScripts})
+	if err != nil {
+		return nil, err
+	}
+	services, code, err := s.openServices()
 	if err != nil {
 		return nil, err
 	}
@@ -197,15 +199,16 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	}
 	metrics := telemetry.New(func() map[isolde.SessionState]int { return s.sessions.Count() })
 	s.sessions, err = session.Open(ctx, session.Config{
-		Driver: driver, Store: store, LogDir: dir("logs"), Logger: cfg.Logger, Metrics: metrics, InitTimeout: cfg.InitTimeout,
+		Driver: driver, Store: store, LogDir: s.dir("logs"), Logger: cfg.Logger, Metrics: metrics, InitTimeout: cfg.InitTimeout,
 	})
 	if err != nil {
 		return nil, err
 	}
 	s.onClose(s.sessions.Close)
 	s.onClose(s.endSessions)
-	agents, err := catalog.Open(catalog.Config{
-		Store: store, Builder: images, Sessions: s.sessions, Locality: locality, TempDir: dir("tmp"), Logger: cfg.Logger,
+	agents, err := catalog.Open(ctx, catalog.Config{
+		Store: store, Builder: images, Objects: code, Sessions: s.sessions, Locality: locality, TempDir: s.dir(tempDir), Logger: cfg.Logger,
+		Driver: driver.Capabilities(), KeepVersions: cfg.KeepVersions,
 	})
 	if err != nil {
 		return nil, err
@@ -218,11 +221,15 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality,
 	}).Register(mux)
 	(&operator.Handler{
-		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality,
+		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Logger: cfg.Logger,
 		Info: operator.Info{
 			Version: cfg.Version, Region: locality.Region, Account: locality.Account, DataDir: cfg.DataDir, StartedAt: time.Now(),
-			Driver: driver.Name(), Isolation: driver.Capabilities().Isolation,
+			Driver: driver.Name(), Isolation: driver.Capabilities().Isolation, S3: cmp.Or(cfg.S3Endpoint, operator.S3Embedded),
 		},
+		Backup: backup{
+			dir: cfg.DataDir, copy: store.Backup, hold: agents.Hold,
+			manifest: BackupManifest{Version: cfg.Version, Region: locality.Region, Account: locality.Account},
+		}.write,
 	}).Register(mux)
 	mux.Handle("GET /{$}", console.Handler())
 	mux.Handle("GET /console/", console.Handler())
@@ -231,8 +238,11 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintln(w, `{"status":"ok"}`)
 	})
-	return mux, nil
+	return services.route(mux), nil
 }
+
+// dir is a name in the data directory.
+func (s *Server) dir(name string) string { return filepath.Join(s.cfg.DataDir, name) }
 
 // Info is what the server found out about itself; valid after Open.
 func (s *Server) Info(ctx context.Context) (operator.Info, error) {
