@@ -290,7 +290,15 @@ func (u *unpacker) tooMany() error {
 }
 
 func (u *unpacker) tooLarge() error {
-	return isolde.Errorf(isolde.CodeInvalid, "the archive has more than %s", megabytes(u.limit)).WithHint("%s", u.advice.smaller)
+	return isolde.Errorf(isolde.CodeInvalid, "the archive has more than %s", bound(u.limit)).WithHint("%s", u.advice.smaller)
+}
+
+// bound writes a limit as it is documented.
+func bound(n int64) string {
+	if n >= 1<<20 && n%(1<<20) == 0 {
+		return fmt.Sprintf("%d MiB", n>>20)
+	}
+	return megabytes(n)
 }
 
 func shorten(s string) string {

@@ -199,6 +199,7 @@ func TestZipBombs(t *testing.T) {
 	zeros := make([]byte, 64<<20)
 	_, _ = w.Write(zeros)
 	_ = w.Close()
+	refused(t, unzip(zipOf(t, zipped{name: "zeros", content: string(zeros)}), t.TempDir(), 50<<20), isolde.CodeInvalid, "more than 50 MiB")
 	h := zip.FileHeader{Name: "zeros", Method: zip.Deflate, CRC32: crc32.ChecksumIEEE(zeros)}
 	for _, said := range []uint64{0, 1, 999, 1000} {
 		h.UncompressedSize64 = said
