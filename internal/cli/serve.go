@@ -5,6 +5,8 @@ import (
 	"fmt"
 
 	"github.com/spf13/cobra"
+
+	"github.com/isolde-run/isolde"
 )
 
 func (a *app) serveCommand() *cobra.Command {
@@ -21,6 +23,9 @@ unless --stop-sessions is given. Under systemd, Type=notify is understood.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.complete(a); err != nil {
 				return err
+			}
+			if n := o.config.KeepVersions; n < 2 {
+				return isolde.Errorf(isolde.CodeInvalid, "--keep-versions is %d; it must be at least 2", n)
 			}
 			return a.serve(c.Context(), o)
 		},
