@@ -32,6 +32,8 @@ func TestBackupIsRestored(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.echo(agent.ARN, sessionNumber(1), `{}`)
+		b.uploadAgent("builds", "agent.zip")
+		b.mustIsolde(deployZip("zipped")...)
 
 		file := filepath.Join(t.TempDir(), "backup.tar")
 		var wg sync.WaitGroup
@@ -67,6 +69,10 @@ func TestBackupIsRestored(t *testing.T) {
 			t.Fatal(err)
 		}
 	})
+}
+
+func deployZip(name string) []string {
+	return []string{"deploy", "--zip", "s3://builds/agent.zip", "--runtime", "PYTHON_3_11", "--entrypoint", "agent.py", "--name", name}
 }
 
 // ownImages gives a server images of its own in the place of those it shares
@@ -120,6 +126,9 @@ func (b *bed) checkRestored(arn string) {
 	if r := b.echo(arn, sessionNumber(1), `{}`); r.Count != 1 {
 		t.Errorf("the session goes on: %+v", r)
 	}
+	b.mustIsolde("invoke", "zipped", "{}", "--new-session")
+	b.mustIsolde(deployZip("again")...) // of an object in the copy
+	b.mustIsolde("invoke", "again", "{}", "--new-session")
 	b.deploy("agents/echo") // it is a server like any other
 	if out := b.mustIsolde("agent", "get", "echo"); !strings.Contains(out, fmt.Sprintf("%-7d  READY", 3)) {
 		t.Errorf("after another deployment:\n%s", out)
