@@ -150,7 +150,7 @@ func (b *bed) serve(t *testing.T) {
 		Gateway: &gateway.Gateway{Catalog: b.agents, Sessions: b.sessions, Logger: b.log},
 		Catalog: b.agents, Sessions: b.sessions, Store: b.store, Locality: b.locality, Logger: b.log,
 	}).Register(mux)
-	srv := httptest.NewServer(b.answers.of(mux))
+	srv := httptest.NewServer(b.answers.of(agentcore.Strict(mux)))
 	t.Cleanup(srv.Close)
 	b.url = srv.URL
 	client := &http.Client{Transport: &http.Transport{}}

@@ -2,7 +2,6 @@ package agentcore
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -91,21 +90,35 @@ func parse(data []byte) (map[string]any, error) {
 	return object, nil
 }
 
+// maxProblems bounds how many problems of a request are told.
+const maxProblems = 100
+
 // join makes one error of what a body's shape and what its values break. What
 // was not read is not said to be wrong a second time.
 func join(shape, values error) error {
-	if shape == nil || values == nil {
-		return cmp.Or(shape, values)
-	}
 	var all isolde.Problems
-	all.Join(shape)
-	reported := isolde.AsError(shape).Fields
-	for _, f := range isolde.AsError(values).Fields {
-		if !slices.ContainsFunc(reported, func(r isolde.Field) bool { return sameField(r.Name, f.Name) }) {
+	n := 0
+	add := func(f isolde.Field) {
+		if n++; n <= maxProblems {
 			all.Add(f.Name, "%s", f.Message)
 		}
 	}
-	return all.Err()
+	reported := isolde.AsError(shape).Fields
+	for _, f := range reported {
+		add(f)
+	}
+	reported = reported[:min(len(reported), maxProblems)]
+	for _, f := range isolde.AsError(values).Fields {
+		if !slices.ContainsFunc(reported, func(r isolde.Field) bool { return sameField(r.Name, f.Name) }) {
+			add(f)
+		}
+	}
+	err := all.Err()
+	if n > maxProblems {
+		e := isolde.AsError(err)
+		e.Message = fmt.Sprintf("%s; and %d more", e.Message, n-maxProblems)
+	}
+	return err
 }
 
 // sameField reports whether a problem of a field that was read follows from

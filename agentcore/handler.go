@@ -16,6 +16,8 @@ package agentcore
 import (
 	"log/slog"
 	"net/http"
+	"path"
+	"slices"
 	"strings"
 
 	"github.com/isolde-run/isolde"
@@ -67,6 +69,25 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	}
 	h.registerControl(mux)
 	mux.HandleFunc("/", noOperation)
+}
+
+// Strict answers the API's paths with empty or dot segments, such as that of
+// an empty id, in the API's form. A [http.ServeMux] in next would redirect them,
+// to another operation even, and SDKs show that as an error without a message.
+func Strict(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		escaped := r.URL.EscapedPath()
+		if clean := path.Clean(escaped); clean != strings.TrimSuffix(escaped, "/") && clean != "/" && ofAPI(escaped) {
+			noOperation(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+func ofAPI(path string) bool {
+	first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
+	return slices.Contains([]string{"runtimes", "tags", "resourcepolicy", "capacity-providers"}, first)
 }
 
 // notOffered answers an operation that Isolde knows and does not have yet.
