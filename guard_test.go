@@ -20,7 +20,7 @@ const module = "github.com/isolde-run/isolde"
 var layers = [][]string{
 	{"."},
 	{"sandbox", "network", "image/erofs"},
-	{"image", "objects", "identity", "sandbox/gvisor", "sandbox/process", "sqlite", "telemetry", "console"},
+	{"image", "objects", "identity", "auth", "sandbox/gvisor", "sandbox/process", "sqlite", "telemetry", "console"},
 	{"session"},
 	{"catalog"},
 	{"gateway"},

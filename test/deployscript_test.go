@@ -2,131 +2,216 @@ package test
 
 import (
 	"archive/zip"
-	"bufio"
 	"bytes"
 	"encoding/json"
-	"net/http"
-	"net/http/httptest"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
 	"testing"
 
-	"github.com/isolde-run/isolde/identity"
-	"github.com/isolde-run/isolde/objects"
+	"github.com/isolde-run/isolde/internal/need"
 )
 
-// step is a JSON line of a deploy script; see clients/deploy_script.py.
-type step struct {
-	Event   string `json:"event"`
-	Created bool   `json:"created"`
-	Bytes   int64  `json:"bytes"`
-	What    string `json:"what"`
-	Message string `json:"message"`
-}
-
-// TestDeployScriptStorage runs the half of AWS's deploy scripts that makes a
-// role and uploads a zip, twice, and takes both away again.
-func TestDeployScriptStorage(t *testing.T) {
-	dir := t.TempDir()
-	store, err := objects.Open(objects.Config{Dir: filepath.Join(dir, "objects")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer store.Close()
-	id, err := identity.Open(identity.Config{File: filepath.Join(dir, "identity.json")})
-	if err != nil {
-		t.Fatal(err)
-	}
-	handlers := map[string]http.Handler{"s3": store.Handler(), "sts": id.Handler(), "iam": id.Handler()}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if h := handlers[identity.SignedFor(r)]; h != nil {
-			h.ServeHTTP(w, r)
-			return
+// TestAWSDeployScript runs scripts in the manner of AWS's own samples, with
+// nothing set but what isolde env --aws prints: they make a role, upload a zip
+// with the official SDK vendored in it, create the runtime, poll, create an
+// endpoint, invoke, and take everything away again.
+func TestAWSDeployScript(t *testing.T) {
+	clients := clients(t)
+	archive, runtime := vendoredAgent(t), pythonRuntime(t)
+	forEachDriver(t, func(t *testing.T, b *bed) {
+		for _, c := range clients {
+			t.Run(c.name, func(t *testing.T) {
+				steps := c.deployScript(t, b, archive, "--runtime", runtime, "--entry-point", "agent.py", "--payload", `{"prompt":"tell me"}`)
+				var events []string
+				for _, s := range steps {
+					events = append(events, s.Event+":"+s.What+s.Status)
+				}
+				told := strings.Join(events, " ")
+				for _, want := range []string{
+					"runtime:CREATING", "runtime:READY", "endpoint:READY", "stopped:", "deleted:endpoint", "deleted:runtime", "deleted:bucket", "deleted:role", "end:",
+				} {
+					if !strings.Contains(told, want) {
+						t.Errorf("no step %s", want)
+					}
+				}
+				if !strings.Contains(body(steps), "you said: tell me") {
+					t.Errorf("the agent answered %q", body(steps))
+				}
+				if t.Failed() {
+					t.Logf("steps: %s", told)
+				}
+			})
 		}
-		t.Errorf("%s %s is signed for %q", r.Method, r.URL, identity.SignedFor(r))
-		w.WriteHeader(http.StatusNotFound)
-	}))
-	defer server.Close()
-	archive := zipOf(t, dir, 20<<20) // several parts of a multipart upload
-	for _, c := range clients(t) {
-		t.Run(c.name, func(t *testing.T) {
-			first := c.deployScript(t, server.URL, archive, "--storage-only", "--keep")
-			again := c.deployScript(t, server.URL, archive, "--storage-only")
-			for i, want := range []string{"caller", "role", "bucket", "upload"} {
-				if first[i].Event != want || again[i].Event != want || (want == "role" || want == "bucket") && (!first[i].Created || again[i].Created) {
-					t.Errorf("step %d: %+v, then %+v", i, first[i], again[i])
-				}
-			}
-			if first[3].Bytes < 20<<20 {
-				t.Errorf("uploaded %d bytes", first[3].Bytes)
-			}
-			var gone []string
-			for _, s := range again {
-				if s.Event == "deleted" {
-					gone = append(gone, s.What)
-				}
-			}
-			if want := []string{"object", "bucket", "role"}; !slices.Equal(gone, want) {
-				t.Errorf("deleted %q, want %q", gone, want)
-			}
-		})
+		if agents, err := b.client.Agents(t.Context()); err != nil || len(agents) > 0 {
+			t.Errorf("agents are left: %+v, %v", agents, err)
+		}
+		left, err := filepath.Glob(filepath.Join(b.data, "objects", "buckets", "*"))
+		if err != nil || len(left) > 0 {
+			t.Errorf("buckets are left: %v, %v", left, err)
+		}
+	})
+}
+
+// TestDeployScriptHearsWhy deploys what cannot work: the script is told why.
+func TestDeployScriptHearsWhy(t *testing.T) {
+	b := newBed(t, "process")
+	c := clients(t)[0]
+	archive := zipOf(t, t.TempDir(), map[string]string{"my-agent/agent.py": "print()"})
+	steps := c.deployScript(t, b, archive, "--runtime", pythonRuntime(t), "--entry-point", "agent.py", "--keep")
+	end := steps[len(steps)-1]
+	if end.Event != "error" || !strings.Contains(end.Message, "CREATE_FAILED") || !strings.Contains(end.Message, "my-agent") {
+		t.Errorf("the script ended with %+v", end)
 	}
 }
 
-// deployScript runs the client's deploy script to its end.
-func (c client) deployScript(t *testing.T, url, archive string, args ...string) (steps []step) {
+// pythonRuntime is this machine's Python in the API's words.
+func pythonRuntime(t *testing.T) string {
 	t.Helper()
-	name := "deploy_script" + filepath.Ext(c.argv[1])
-	script := filepath.Join(filepath.Dir(c.argv[1]), name)
-	if filepath.Ext(name) == ".mjs" {
-		copyFile(t, filepath.Join("clients", name), script) // next to its node_modules
+	out, err := exec.Command(need.Command(t, "python3"), "-c", `import sys; print("PYTHON_%d_%d" % sys.version_info[:2])`).Output()
+	if err != nil {
+		t.Fatal(err)
 	}
-	cmd := exec.CommandContext(t.Context(), c.argv[0], append([]string{script, archive}, args...)...)
-	cmd.Env = append(append(os.Environ(), c.env...),
-		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_ACCESS_KEY_ID=any", "AWS_SECRET_ACCESS_KEY=any", "AWS_EC2_METADATA_DISABLED=true")
-	for _, service := range []string{"S3", "STS", "IAM", "BEDROCK_AGENTCORE", "BEDROCK_AGENTCORE_CONTROL"} {
-		cmd.Env = append(cmd.Env, "AWS_ENDPOINT_URL_"+service+"="+url)
+	return strings.TrimSpace(string(out))
+}
+
+// step is a JSON line of clients/deploy_script.py.
+type step struct {
+	Event   string          `json:"event"`
+	What    string          `json:"what"`
+	Status  string          `json:"-"`
+	Raw     json.RawMessage `json:"status"` // a runtime's status, or an error's number
+	Body    string          `json:"body"`
+	Message string          `json:"message"`
+}
+
+func body(steps []step) string {
+	for _, s := range steps {
+		if s.Event == "answer" {
+			return s.Body
+		}
 	}
+	return ""
+}
+
+// deployScript runs the client's deploy script with the variables that isolde
+// env --aws prints, and nothing else of AWS's.
+func (c client) deployScript(t *testing.T, b *bed, archive string, args ...string) []step {
+	t.Helper()
+	script, err := filepath.Abs("clients/deploy_script" + filepath.Ext(c.argv[1]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if filepath.Ext(script) == ".mjs" { // next to its node_modules
+		copied := filepath.Join(filepath.Dir(c.argv[1]), filepath.Base(script))
+		copyFile(t, script, copied)
+		script = copied
+	}
+	home := t.TempDir()
+	isolde := command(t, home, "env", "--aws", "--shell", "bash")
+	isolde.Env = append(withoutAWS(isolde.Env), "ISOLDE_SERVER="+b.url, "HOME="+home)
+	variables, err := isolde.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("bash", append([]string{"-euc", string(variables) + `exec "$@"`, "script", c.argv[0], script, archive}, args...)...)
+	cmd.Env = append(append(withoutAWS(os.Environ()), c.env...), "HOME="+home, "AWS_EC2_METADATA_DISABLED=true")
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
-	out, err := cmd.Output()
-	for s := bufio.NewScanner(bytes.NewReader(out)); s.Scan(); {
-		var line step
-		if err := json.Unmarshal(s.Bytes(), &line); err != nil {
-			t.Fatalf("%s printed %q", c.name, s.Text())
+	out, _ := cmd.Output() // a failed call is a line
+	var steps []step
+	for line := range strings.Lines(string(out)) {
+		var s step
+		if err := json.Unmarshal([]byte(line), &s); err != nil {
+			t.Fatalf("%s printed %q", c.name, line)
 		}
-		steps = append(steps, line)
+		_ = json.Unmarshal(s.Raw, &s.Status) // empty for an error's number
+		steps = append(steps, s)
 	}
-	if err != nil || len(steps) < 5 || steps[len(steps)-1].Event != "end" {
-		t.Fatalf("%s: %v\n%s\n%s", c.name, err, strings.TrimSpace(string(out)), stderr.String())
+	if len(steps) == 0 || steps[len(steps)-1].Event == "error" && !strings.Contains(steps[len(steps)-1].Message, "FAILED") {
+		t.Fatalf("%s: %+v\n%s", c.name, steps, stderr.String())
 	}
 	return steps
 }
 
-// zipOf makes an archive with an agent and so many bytes beside it.
-func zipOf(t *testing.T, dir string, size int) string {
+func withoutAWS(env []string) []string {
+	var out []string
+	for _, kv := range env {
+		if !strings.HasPrefix(kv, "AWS_") {
+			out = append(out, kv)
+		}
+	}
+	return out
+}
+
+const vendoredAgentSource = `
+from bedrock_agentcore import BedrockAgentCoreApp
+
+app = BedrockAgentCoreApp()
+
+
+@app.entrypoint
+def invoke(payload, context):
+    return f"you said: {payload['prompt']}"
+
+
+app.run()
+`
+
+// vendoredAgent is a zip archive as AWS wants it: the agent, and at its root
+// the official SDK with all it needs.
+func vendoredAgent(t *testing.T) string {
 	t.Helper()
-	file := filepath.Join(dir, "code.zip")
-	f, err := os.Create(file)
+	python := need.Command(t, "python3")
+	packages := installed(t, "agentcore-sdk", "agents/vendored/requirements.txt", func(dir string) *exec.Cmd {
+		args := []string{"install", "--quiet", "--target", dir, "-r", "agents/vendored/requirements.txt"}
+		if uv, err := exec.LookPath("uv"); err == nil {
+			return exec.Command(uv, append([]string{"pip", "install", "--python", python}, args[1:]...)...)
+		}
+		return exec.Command(python, append([]string{"-m", "pip", "--disable-pip-version-check"}, args...)...)
+	})
+	return zipOf(t, packages, map[string]string{"agent.py": vendoredAgentSource})
+}
+
+// zipOf packs a folder and some more files.
+func zipOf(t *testing.T, folder string, more map[string]string) string {
+	t.Helper()
+	name := filepath.Join(t.TempDir(), "code.zip")
+	f, err := os.Create(name)
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer f.Close()
 	z := zip.NewWriter(f)
-	for name, text := range map[string][]byte{"agent.py": []byte("print('hello')\n"), "data.bin": make([]byte, size)} {
-		w, err := z.CreateHeader(&zip.FileHeader{Name: name, Method: zip.Store})
+	add := func(name string, content []byte) {
+		w, err := z.Create(name)
+		if err == nil {
+			_, err = w.Write(content)
+		}
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Write(text); err != nil {
-			t.Fatal(err)
+	}
+	err = fs.WalkDir(os.DirFS(folder), ".", func(path string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || strings.HasSuffix(path, ".pyc") || path == ".complete" || path == ".lock" {
+			return err
 		}
+		content, err := os.ReadFile(filepath.Join(folder, path))
+		if err == nil {
+			add(path, content)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, content := range more {
+		add(name, []byte(content))
 	}
 	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
-	return file
+	return name
 }
