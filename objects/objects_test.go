@@ -283,11 +283,16 @@ func TestMultipart(t *testing.T) {
 		t.Errorf("parts = %+v, %v", listed, err)
 	}
 	complete := &s3.CompleteMultipartUploadInput{Bucket: bucket, Key: key, UploadId: create.UploadId, MultipartUpload: &types.CompletedMultipartUpload{}}
+	extra, err := b.s3.UploadPart(ctx, &s3.UploadPartInput{Bucket: bucket, Key: key, UploadId: create.UploadId, PartNumber: aws.Int32(4), Body: strings.NewReader("x")})
+	if err != nil {
+		t.Fatal(err)
+	}
 	other := parts[0]
 	other.ETag = aws.String(`"0"`)
 	for want, wrong := range map[string][]types.CompletedPart{
 		"InvalidPart":      {other},
 		"InvalidPartOrder": {parts[1], parts[0]},
+		"EntityTooSmall":   {parts[2], {PartNumber: aws.Int32(4), ETag: extra.ETag}},
 		"MalformedXML":     {},
 	} {
 		complete.MultipartUpload.Parts = wrong

@@ -109,7 +109,9 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s %s: %s", c.method, c.path, got)
 		}
 	}
-	b.send(http.MethodDelete, "/refusals", "", map[string]string{"X-Minio-Force-Delete": "true"})
+	if got := b.send(http.MethodDelete, "/refusals", "", map[string]string{"X-Minio-Force-Delete": "true"}); !strings.Contains(got, "BucketNotEmpty") {
+		t.Errorf("forced deletion: %s", got)
+	}
 	if text, err := b.get(bucket, "k", ""); text != "text" {
 		t.Errorf("object = %q, %v", text, err)
 	}
