@@ -214,7 +214,7 @@ func (c *call) prepare() {
 		c.URL.Path += "/" + c.key
 	}
 	c.URL.RawPath = ""
-	
+	c.Header.Del("X-Minio-Force-Delete")
 	c.Header.Del("X-Amz-Content-Sha256")
 	c.Header.Del("Origin") // it is not for gofakes3 to let other sites in
 	if c.body.size >= 0 {
