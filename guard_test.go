@@ -20,8 +20,8 @@ const module = "github.com/isolde-run/isolde"
 var layers = [][]string{
 	{"."},
 	{"sandbox", "network", "image/erofs"},
-	{"image", "objects", "identity", "auth", "sandbox/gvisor", "sandbox/process", "sqlite", "telemetry", "console"},
-	{"session"},
+	{"auth", "image", "objects", "identity", "sandbox/gvisor", "sandbox/process", "sqlite", "telemetry", "console"},
+	{"auth/sigv4", "auth/jwt", "auth/spool", "session"},
 	{"catalog"},
 	{"gateway"},
 	{"agentcore", "operator"},

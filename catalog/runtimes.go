@@ -36,7 +36,7 @@ func (c *Catalog) Create(ctx context.Context, token, name string, spec isolde.Ve
 		return isolde.Change{}, err
 	}
 	c.progress.begin(change.Runtime.ID)
-	c.began(change.Runtime, "creating agent runtime")
+	c.began(change.Runtime, "creating")
 	return change, nil
 }
 
@@ -71,7 +71,7 @@ func (c *Catalog) Update(ctx context.Context, token string, id isolde.RuntimeID,
 		return isolde.Change{}, err
 	}
 	c.progress.begin(id)
-	c.began(change.Runtime, "updating agent runtime")
+	c.began(change.Runtime, "updating")
 	return change, nil
 }
 
@@ -93,7 +93,7 @@ func (c *Catalog) Delete(ctx context.Context, token string, id isolde.RuntimeID)
 	}
 	change, err := c.setDeleting(ctx, once, r)
 	if err == nil {
-		c.began(r, "deleting agent runtime")
+		c.began(r, "deleting")
 	}
 	return change, err
 }
@@ -116,7 +116,7 @@ func (c *Catalog) Remove(ctx context.Context, idOrName string) (isolde.AgentRunt
 	if err := c.jobs.cancel(ctx, r.ID); err != nil { // a build that nobody needs
 		return r, err
 	}
-	c.began(r, "deleting agent runtime")
+	c.began(r, "deleting")
 	if err := c.jobs.await(ctx, r.ID); err != nil {
 		return r, err
 	}
@@ -196,8 +196,8 @@ func (c *Catalog) settledRuntime(ctx context.Context, id isolde.RuntimeID) (isol
 }
 
 // began is called after a change that leaves something to do.
-func (c *Catalog) began(r isolde.AgentRuntime, message string) {
-	c.cfg.Logger.Info(message, "runtime", r.ID, "version", r.Latest)
+func (c *Catalog) began(r isolde.AgentRuntime, change string) {
+	c.cfg.Logger.Info("change began", "change", change, "runtime", r.ID, "version", r.Latest)
 	c.forget(r)
 	c.work(r.ID)
 }

@@ -218,7 +218,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	mux := http.NewServeMux()
 	(&agentcore.Handler{
 		Gateway: &gateway.Gateway{Catalog: agents, Sessions: s.sessions, Metrics: metrics, Logger: cfg.Logger},
-		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality,
+		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Logger: cfg.Logger,
 	}).Register(mux)
 	(&operator.Handler{
 		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Logger: cfg.Logger,
@@ -238,7 +238,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintln(w, `{"status":"ok"}`)
 	})
-	return services.route(mux), nil
+	return services.route(agentcore.Strict(mux)), nil
 }
 
 // dir is a name in the data directory.

@@ -66,7 +66,7 @@ type world struct {
 	b *bed
 
 	mu       sync.Mutex
-	promised map[string]bool // runtimes by id: true if its deletion was not asked for
+	promised map[string]bool // runtimes by id: true if its deletion was never asked for
 	updates  atomic.Int64    // that were promised
 }
 
@@ -116,10 +116,6 @@ func (w *world) change(ctx context.Context, c *bedrockagentcorecontrol.Client, r
 		default:
 			w.promise(id, false) // asked for; the answer may be lost with the server
 			_, err = c.DeleteAgentRuntime(ctx, &bedrockagentcorecontrol.DeleteAgentRuntimeInput{AgentRuntimeId: &id})
-			var conflict *types.ConflictException
-			if errors.As(err, &conflict) {
-				w.promise(id, true)
-			}
 		}
 		w.expect(ctx, err)
 	}
