@@ -77,7 +77,9 @@ func (i Identity) String() string {
 
 // noHash keeps issuer and subject apart: an issuer is a URL without a
 // fragment, but nobody made it be one.
-func noHash(issuer string) string { return strings.ReplaceAll(issuer, "#", "%23") }
+func noHash(issuer string) string { return hashes.Replace(issuer) }
+
+var hashes = strings.NewReplacer("%", "%25", "#", "%23")
 
 // May is nil when the identity has the right over the agent runtime of that
 // name, and an [isolde.Error] with CodeDenied when not. The name is empty for
