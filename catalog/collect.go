@@ -7,6 +7,9 @@ import (
 	"github.com/isolde-run/isolde"
 )
 
+// collectTimeout bounds one collection, which is taken up by the next.
+const collectTimeout = 5 * time.Minute
+
 // collectImages removes, in the background, the versions that no endpoint and
 // no session needs and that are not among the newest, and the images that no
 // version names.
@@ -19,7 +22,7 @@ func (c *Catalog) collectImages() {
 			return // whoever builds will collect
 		}
 		defer c.building.Unlock()
-		ctx, cancel := context.WithTimeout(c.life, time.Minute)
+		ctx, cancel := context.WithTimeout(c.life, collectTimeout)
 		defer cancel()
 		var used []isolde.VersionRef
 		for _, s := range c.cfg.Sessions.Sessions() {

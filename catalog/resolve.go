@@ -26,6 +26,7 @@ type Target struct {
 type entry struct {
 	runtime isolde.AgentRuntime
 	targets map[isolde.EndpointName]*Target
+	normal  *Target                       // DEFAULT's: what nearly every call asks for, without a second lookup
 	broken  map[isolde.EndpointName]error // endpoints that cannot serve, and why
 }
 
@@ -45,6 +46,9 @@ func (c *Catalog) Resolve(ctx context.Context, target string, qualifier isolde.E
 		}
 	}
 	en := e.(*entry)
+	if qualifier == isolde.DefaultEndpoint && en.normal != nil {
+		return en.normal, nil
+	}
 	if t := en.targets[qualifier]; t != nil {
 		return t, nil
 	}
@@ -75,6 +79,7 @@ func (c *Catalog) load(ctx context.Context, target string) (*entry, error) {
 		}
 		en.targets[e.Name] = t
 	}
+	en.normal = en.targets[isolde.DefaultEndpoint]
 	if len(en.broken) == 0 { // what is broken may be mended
 		c.resolved.Store(string(r.ID), en)
 		c.resolved.Store(r.Name, en)
