@@ -110,7 +110,7 @@ const (
 // Protocol is what the agent speaks on its port.
 type Protocol string
 
-// The protocols of the AgentCore API. Only HTTP is served so far.
+// The protocols of the AgentCore API.
 const (
 	ProtocolHTTP Protocol = "HTTP"
 	ProtocolMCP  Protocol = "MCP"
@@ -303,7 +303,7 @@ func (s VersionSpec) Validate() error {
 	if s.Authorizer != nil {
 		s.Authorizer.check(&p)
 	}
-	checkList(&p, "requestHeaderConfiguration.requestHeaderAllowlist", s.RequestHeaders, 0, 20, headerRE)
+	s.checkRequestHeaders(&p)
 	checkPorts(&p, s.AllowedPorts)
 	checkFilesystems(&p, s.Filesystems)
 	return p.Err()

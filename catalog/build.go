@@ -134,8 +134,6 @@ func unserved(spec isolde.VersionSpec) error {
 		return isolde.Errorf(isolde.CodeUnsupported, "%s by this version of Isolde", what).WithHint("%s", way)
 	}
 	switch {
-	case spec.Protocol != "" && spec.Protocol != isolde.ProtocolHTTP:
-		return not("protocol "+string(spec.Protocol)+" is not served yet", "HTTP is")
 	case spec.Authorizer != nil:
 		return not("customJWTAuthorizer is not enforced yet", "leave authorizerConfiguration out; the server listens on loopback only")
 	case len(spec.Filesystems) > 0:

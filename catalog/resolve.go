@@ -133,6 +133,7 @@ func (c *Catalog) launch(r isolde.AgentRuntime, v isolde.Version, img image.Imag
 	return &session.Launch{
 		Version:   v.Number,
 		Lifecycle: v.Spec.Lifecycle,
+		Health:    health(v.Spec.Protocol),
 		Spec: sandbox.Spec{
 			Root: img.Root, Command: img.Command, Env: list, Dir: img.Dir, UID: img.UID, GID: img.GID,
 			Ports:     []int{port},
@@ -140,4 +141,12 @@ func (c *Catalog) launch(r isolde.AgentRuntime, v isolde.Version, img image.Imag
 			Network:   v.Spec.Network,
 		},
 	}
+}
+
+// health is how agents of a protocol are asked for theirs.
+func health(p isolde.Protocol) session.Health {
+	if p == isolde.ProtocolMCP {
+		return session.HealthAnswers
+	}
+	return session.HealthPing
 }

@@ -327,7 +327,6 @@ func TestCodeIsFetchedAndUnpacked(t *testing.T) {
 func TestWhatCannotRunIsNotReady(t *testing.T) {
 	b := newBed(t)
 	for want, change := range map[string]func(*isolde.VersionSpec){
-		"protocol MCP": func(s *isolde.VersionSpec) { s.Protocol = isolde.ProtocolMCP },
 		"customJWTAuthorizer": func(s *isolde.VersionSpec) {
 			s.Authorizer = &isolde.Authorizer{JWT: &isolde.JWTAuthorizer{DiscoveryURL: "https://id.example/.well-known/openid-configuration"}}
 		},

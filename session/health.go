@@ -2,10 +2,7 @@ package session
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"time"
 )
 
@@ -57,7 +54,7 @@ func (h *health) ping() {
 	go func() {
 		ctx, cancel := context.WithTimeout(h.ctx, h.s.m.cfg.PingTimeout)
 		defer cancel()
-		h.results <- ping(ctx, h.s.wire)
+		h.results <- h.s.health.ping(ctx, h.s.wire)
 	}()
 }
 
@@ -89,46 +86,4 @@ func (h *health) judge(p pong) string {
 		return fmt.Sprintf("is unhealthy: no ping was answered for %v: %v", tolerance, p.err)
 	}
 	return ""
-}
-
-// ping asks the agent for its health, as AgentCore does: GET /ping, 200 with
-// {"status": "Healthy" | "HealthyBusy", "time_of_last_update": Unix seconds}.
-func ping(ctx context.Context, wire http.RoundTripper) (p pong) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "/ping", nil)
-	if err != nil {
-		return pong{at: time.Now(), err: err}
-	}
-	resp, err := wire.RoundTrip(req)
-	if err != nil {
-		return pong{at: time.Now(), err: err}
-	}
-	defer resp.Body.Close()
-	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
-	p = pong{at: time.Now(), answered: true}
-	if err != nil {
-		p.answered, p.err = false, err
-		return p
-	}
-	if resp.StatusCode != http.StatusOK {
-		p.err = fmt.Errorf("GET /ping answered %s", resp.Status)
-		return p
-	}
-	var status struct {
-		Status     string  `json:"status"`
-		LastUpdate float64 `json:"time_of_last_update"`
-	}
-	if json.Unmarshal(body, &status) != nil {
-		return p // 200 with another body is an agent of the plain contract: healthy
-	}
-	switch status.Status {
-	case "HealthyBusy":
-		p.busy = true
-	case "Healthy", "":
-	default:
-		p.err = fmt.Errorf("GET /ping answered status %q", status.Status)
-	}
-	if status.LastUpdate > 0 {
-		p.changed = time.UnixMilli(int64(status.LastUpdate * 1000))
-	}
-	return p
 }

@@ -69,6 +69,7 @@ func (c *Config) setDefaults() {
 type Launch struct {
 	Version   isolde.VersionNumber
 	Lifecycle isolde.Lifecycle
+	Health    Health       // how the agent is asked for its health
 	Spec      sandbox.Spec // without ID, LogFile and Labels, which are the session's
 }
 
@@ -111,7 +112,8 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 }
 
 // Acquire admits a request to a session and starts the session if it has no
-// sandbox. The lease must be released. Errors: CodeAgent when the agent does
+// sandbox; with a nil launch it enters only one that runs, and CodeNotFound is
+// that it does not. The lease must be released. Errors: CodeAgent when the agent does
 // not start (all callers that waited get the same one), CodeQuota at a limit
 // on sessions, CodeUnavailable while the server drains, ctx's cause when the
 // caller gave up waiting.
@@ -160,6 +162,9 @@ func (m *Manager) find(key isolde.SessionKey, launch *Launch) (*session, error) 
 	if s != nil {
 		return s, nil
 	}
+	if launch == nil {
+		return nil, errNotRunning(key)
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if s := m.sessions[key]; s != nil {
@@ -173,6 +178,7 @@ func (m *Manager) find(key isolde.SessionKey, launch *Launch) (*session, error) 
 			WithHint("end some with: isolde session stop")
 	}
 	s = m.newSession(key, launch.Version, launch.Lifecycle.WithDefaults(), launch.Spec.Ports[0])
+	s.health = launch.Health
 	m.sessions[key] = s
 	m.wg.Go(func() { s.run(launch.Spec) })
 	return s, nil

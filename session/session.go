@@ -18,6 +18,7 @@ type session struct {
 	version   isolde.VersionNumber
 	lifecycle isolde.Lifecycle
 	port      int
+	health    Health
 	log       *Log
 
 	ready    chan struct{} // closed once started, or failed with startErr

@@ -21,6 +21,7 @@ const (
 	labelIdle    = "idle"    // seconds
 	labelMax     = "max"     // seconds
 	labelPort    = "port"
+	labelHealth  = "health" // absent: HealthPing
 )
 
 // start starts the session's sandbox and waits for its first healthy ping.
@@ -58,6 +59,7 @@ func (s *session) start(spec sandbox.Spec) (sandbox.Sandbox, error) {
 		labelIdle:    strconv.Itoa(int(s.lifecycle.IdleTimeout)),
 		labelMax:     strconv.Itoa(int(s.lifecycle.MaxLifetime)),
 		labelPort:    strconv.Itoa(s.port),
+		labelHealth:  string(s.health),
 	}
 	cfg.Logger.Debug("start sandbox", "runtime", s.key.Runtime, "session", s.key.Session, "sandbox", spec.ID)
 	from := s.log.Size()
@@ -98,7 +100,7 @@ func (s *session) awaitHealthy(ctx context.Context, box sandbox.Sandbox) error {
 		// TCP repeats it only after a second: give up sooner and dial again.
 		// Growing, so that an agent which is slow to answer is waited for.
 		attempt, cancel := context.WithTimeout(ctx, max(250*time.Millisecond, 20*pause))
-		p := ping(attempt, s.wire)
+		p := s.health.ping(attempt, s.wire)
 		late := attempt.Err() != nil
 		cancel()
 		if p.err == nil {
@@ -130,7 +132,7 @@ func (s *session) startFailed(ctx context.Context, box sandbox.Sandbox, last err
 		return errDraining()
 	case errors.Is(context.Cause(ctx), errInitTimeout):
 		return isolde.Errorf(isolde.CodeAgent, "Runtime initialization time exceeded. Please make sure that initialization completes in %v.", s.m.cfg.InitTimeout).
-			WithHint("GET /ping on port %d must answer 200; isolde logs shows the agent's output", s.port).WithCause(last)
+			WithHint("%s; isolde logs shows the agent's output", s.health.demand(s.port)).WithCause(last)
 	case isClosed(s.stop.asked):
 		return isolde.Errorf(isolde.CodeConflict, "the session was stopped while it started")
 	default:
@@ -236,6 +238,7 @@ func (m *Manager) fromLabels(labels map[string]string) (*session, error) {
 	key := isolde.SessionKey{Runtime: isolde.RuntimeID(labels[labelRuntime]), Session: isolde.SessionID(labels[labelSession])}
 	s := m.newSession(key, isolde.VersionNumber(version),
 		isolde.Lifecycle{IdleTimeout: isolde.Seconds(idle), MaxLifetime: isolde.Seconds(maximum)}, port)
+	s.health = Health(labels[labelHealth])
 	s.startedAt = started
 	return s, nil
 }

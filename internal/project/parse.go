@@ -69,7 +69,7 @@ func (d *decoder) project(n ast.Node, p *parsed) error {
 		"image":       d.image(p),
 		"language":    oneOf(d, &spec.Language, isolde.LanguagePython, isolde.LanguageNode, isolde.LanguageGo, isolde.LanguageCommand),
 		"environment": func(n ast.Node) error { return d.environment(n, &spec.Environment) },
-		"protocol":    d.protocol(&spec.Protocol),
+		"protocol":    oneOf(d, &spec.Protocol, isolde.ProtocolHTTP, isolde.ProtocolMCP, isolde.ProtocolA2A, isolde.ProtocolAGUI),
 		"lifecycle":   func(n ast.Node) error { return d.lifecycle(n, &spec.Lifecycle) },
 		"resources": func(n ast.Node) error {
 			return d.mapping(n, "resources", fields{
@@ -185,20 +185,6 @@ func (d *decoder) image(p *parsed) func(ast.Node) error {
 			err = d.errorf(n, "image is empty").WithHint("for example: image: ghcr.io/me/agent:1, oci:./layout, or docker-archive:agent.tar")
 		}
 		return err
-	}
-}
-
-func (d *decoder) protocol(to *isolde.Protocol) func(ast.Node) error {
-	known := oneOf(d, to, isolde.ProtocolHTTP, isolde.ProtocolMCP, isolde.ProtocolA2A, isolde.ProtocolAGUI)
-	return func(n ast.Node) error {
-		if err := known(n); err != nil {
-			return err
-		}
-		if *to != isolde.ProtocolHTTP {
-			return d.errorf(n, "protocol %s is for a later version of Isolde; this one serves HTTP", *to).
-				WithHint("leave protocol out, and serve POST /invocations and GET /ping on port 8080")
-		}
-		return nil
 	}
 }
 

@@ -52,7 +52,7 @@ resources:
   disk: 1.5 GB
 network:
   egress: none
-protocol: http
+protocol: mcp
 `, operator.Deployment{Name: "weather", Spec: isolde.VersionSpec{
 			Description: "Tells the weather.\n",
 			Entrypoint:  []string{"opentelemetry-instrument", "agent.py"},
@@ -64,7 +64,7 @@ protocol: http
 			Lifecycle: isolde.Lifecycle{IdleTimeout: 900, MaxLifetime: 7200},
 			Resources: isolde.Resources{CPUs: 0.5, MemoryBytes: 8 << 30, Processes: 100, DiskBytes: 1_500_000_000},
 			Network:   isolde.Network{Egress: isolde.EgressNone},
-			Protocol:  isolde.ProtocolHTTP,
+			Protocol:  isolde.ProtocolMCP,
 		}}},
 		{"keys without values", "name:\nlifecycle:\nentrypoint: a.py\n", operator.Deployment{
 			Spec: isolde.VersionSpec{Entrypoint: []string{"a.py"}},
@@ -101,7 +101,7 @@ func TestParseErrors(t *testing.T) {
 		{"empty entrypoint", "entrypoint: ''\n", `isolde.yaml:1:13: entrypoint is empty`, ""},
 		{"empty entrypoint list", "entrypoint: []\n", `isolde.yaml:1:13: entrypoint is empty`, ""},
 		{"language", "language: pyton\n", `isolde.yaml:1:11: "pyton" is not one of python, node, go, command`, "did you mean python?"},
-		{"protocol", "protocol: MCP\n", `isolde.yaml:1:11: protocol MCP is for a later version of Isolde; this one serves HTTP`, "leave protocol out, and serve POST /invocations and GET /ping on port 8080"},
+		{"protocol", "protocol: SOAP\n", `isolde.yaml:1:11: "SOAP" is not one of HTTP, MCP, A2A, AGUI`, ""},
 		{"variable not set", "name: a\nenvironment:\n  KEY: ${MISSING}\n", `isolde.yaml:3:8: the variable MISSING is not set`, "export MISSING=…, or give a default: ${MISSING:-…}"},
 		{"empty variable", "environment: {KEY: \"${EMPTY}\"}\n", `isolde.yaml:1:20: the variable EMPTY is not set`, "export EMPTY=…, or give a default: ${EMPTY:-…}"},
 		{"open brace", "environment:\n  KEY: a${B\n", `isolde.yaml:2:8: ${ without its }`, "write $$ for a dollar sign"},
