@@ -28,8 +28,8 @@ var certificateFiles = []string{
 const zones = "usr/share/zoneinfo"
 
 // skeleton is what every image has: users, name service configuration, empty
-// places for what a driver mounts, certificates and time zones. Nothing else
-// of the host gets in.
+// places for what a driver mounts, certificates, time zones, and a shell with
+// its usual tools. Nothing else of the host gets in.
 func skeleton() (tree, error) {
 	t := tree{}
 	for _, name := range []string{"dev", "etc", "home", "mnt", "opt", "proc", "root", "run", "sys", "usr", "usr/local", "usr/local/bin", "var"} {
@@ -51,6 +51,7 @@ func skeleton() (tree, error) {
 		t.bytes(name, []byte(content), 0o644)
 	}
 	t.certificates()
+	t.tools()
 	return t, t.zones()
 }
 

@@ -27,7 +27,7 @@ const (
 
 // format is part of every key: a change to what layers hold changes it, so
 // that no store serves layers of an older Isolde.
-const format = "1"
+const format = "2"
 
 // language makes the layers of one kind of agent. The three layers of a build
 // are made at the same time.

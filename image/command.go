@@ -7,6 +7,7 @@ import (
 	"debug/elf"
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -70,10 +71,11 @@ func (c *command) readHead(file string) error {
 }
 
 func (c *command) base(ctx context.Context, b *build) (layer, error) {
-	t, err := skeleton()
+	common, err := remembered(b.Store, "skeleton", skeleton)
 	if err != nil {
 		return layer{}, err
 	}
+	t := maps.Clone(common)
 	what, program := "libraries of "+c.name, filepath.Join(b.src.Dir, filepath.FromSlash(c.name))
 	if c.script != nil {
 		at, file, err := c.interpreter(b)
