@@ -62,7 +62,7 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	for _, target := range []string{"/runtimes/{target}", "/runtimes/{target}/{resource}"} {
 		mux.HandleFunc("POST "+target+"/invocations", h.invoke)
 		mux.HandleFunc("POST "+target+"/stopruntimesession", h.stopSession)
-		mux.HandleFunc("POST "+target+"/commands", notOffered("InvokeAgentRuntimeCommand"))
+		mux.HandleFunc("POST "+target+"/commands", h.command)
 		mux.HandleFunc("GET "+target+"/ws", notOffered("InvokeAgentRuntimeWithWebSocketStream"))
 		mux.HandleFunc("GET "+target+"/ws/shells", notOffered("InvokeAgentRuntimeCommandShell"))
 		mux.HandleFunc("GET "+target+"/invocations/.well-known/agent-card.json", notOffered("GetAgentCard"))
