@@ -11,6 +11,7 @@ package sandbox
 
 import (
 	"context"
+	"errors"
 	"net"
 	"strconv"
 	"time"
@@ -51,10 +52,22 @@ type Driver interface {
 // Execer is implemented by sandboxes that can run further commands.
 type Execer interface {
 	// Exec runs a command beside the agent: same files, environment and
-	// limits. It returns when the command has ended or ctx did (the command
-	// is killed then), with the exit code. Safe for concurrent use.
+	// limits. It returns when the command has ended, with the exit code, 128+n
+	// for signal n; or when ctx did: then the command and all that it started
+	// are killed, as far as they kept its environment or its process group.
+	// What a command that ended by itself left in the background runs on until
+	// the sandbox ends. Output is read as fast as it is taken. The error has
+	// ErrNotExecutable in its chain when there is no such program. Safe for
+	// concurrent use.
 	Exec(ctx context.Context, cmd Command) (exitCode int, err error)
 }
+
+// ErrNotExecutable is that a command names no program of the sandbox.
+var ErrNotExecutable = errors.New("not an executable")
+
+// CommandVariable is in the environment of what a command started, with a
+// value of its own, so that a driver finds it all.
+const CommandVariable = "ISOLDE_COMMAND"
 
 // Sandbox is one running agent. All methods are safe for concurrent use.
 type Sandbox interface {

@@ -2,6 +2,7 @@ package gvisor
 
 import (
 	"context"
+	"crypto/rand"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -21,39 +22,38 @@ import (
 // Exec implements [sandbox.Execer]. It costs a runsc process for as long as
 // the command runs.
 func (s *Sandbox) Exec(ctx context.Context, cmd sandbox.Command) (exitCode int, err error) {
-	if s.stopping.Load() {
-		return -1, fmt.Errorf("exec: sandbox %s is stopped: %w", s.record.ID, net.ErrClosed)
-	}
 	if len(cmd.Args) == 0 {
 		return -1, isolde.Errorf(isolde.CodeInvalid, "there is no command to execute")
 	}
-	dir, err := os.MkdirTemp(s.dir, "exec-")
+	// Stop removes the folder once no command works in it.
+	s.execs.RLock()
+	defer s.execs.RUnlock()
+	if s.stopping.Load() {
+		return -1, fmt.Errorf("exec: sandbox %s is stopped: %w", s.record.ID, net.ErrClosed)
+	}
+	mark := sandbox.CommandVariable + "=" + rand.Text()
+	run, dir, err := s.prepare(cmd, mark)
 	if err != nil {
 		return -1, fmt.Errorf("exec: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	if err := s.writeProcess(dir, cmd); err != nil {
-		return -1, fmt.Errorf("exec: %w", err)
-	}
-	errorPath, inside := filepath.Join(dir, errorFile), filepath.Join(dir, pidFile)
-	run := s.driver.runsc.command(s.dir, "--log="+errorPath, "exec",
-		"-process="+filepath.Join(dir, "process.json"), "-internal-pid-file="+inside, containerID)
-	run.Stdout, run.Stderr = cmd.Stdout, cmd.Stderr
-	// A command that left a child with its output behind is not waited for.
-	run.WaitDelay = 2 * time.Second
 	if err := run.Start(); err != nil {
 		return -1, fmt.Errorf("exec: %w", err)
 	}
+	killed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
+		defer close(killed)
 		// runsc ends when the command has; nothing kills the command if runsc
 		// is killed.
-		if !s.killInside(inside) {
+		if !s.killInside(filepath.Join(dir, pidFile), mark) {
 			_ = run.Process.Kill()
 		}
 	})
-	defer stop()
 	err = run.Wait()
-	switch message := lastError(errorPath); {
+	if !stop() {
+		<-killed
+	}
+	switch message := lastError(filepath.Join(dir, errorFile)); {
 	case ctx.Err() != nil:
 		return -1, fmt.Errorf("exec: %w", errors.Join(ctx.Err(), context.Cause(ctx)))
 	case errors.Is(err, exec.ErrWaitDelay), message == "":
@@ -65,9 +65,26 @@ func (s *Sandbox) Exec(ctx context.Context, cmd sandbox.Command) (exitCode int, 
 	}
 }
 
+// prepare makes the runsc command that runs cmd, and the folder of its files.
+func (s *Sandbox) prepare(cmd sandbox.Command, mark string) (run *exec.Cmd, dir string, err error) {
+	if dir, err = os.MkdirTemp(s.dir, "exec-"); err != nil {
+		return nil, "", err
+	}
+	if err := s.writeProcess(dir, cmd, mark); err != nil {
+		os.RemoveAll(dir)
+		return nil, "", err
+	}
+	run = s.driver.runsc.command(s.dir, "--log="+filepath.Join(dir, errorFile), "exec",
+		"-process="+filepath.Join(dir, "process.json"), "-internal-pid-file="+filepath.Join(dir, pidFile), containerID)
+	run.Stdout, run.Stderr = cmd.Stdout, cmd.Stderr
+	// A command that left a child with its output behind is not waited for.
+	run.WaitDelay = 2 * time.Second
+	return run, dir, nil
+}
+
 // writeProcess writes what runsc reads: the agent's process with another
 // command.
-func (s *Sandbox) writeProcess(dir string, cmd sandbox.Command) error {
+func (s *Sandbox) writeProcess(dir string, cmd sandbox.Command, mark string) error {
 	b, err := os.ReadFile(filepath.Join(s.dir, bundleDir, "config.json"))
 	if err != nil {
 		return err
@@ -79,6 +96,9 @@ func (s *Sandbox) writeProcess(dir string, cmd sandbox.Command) error {
 	p := config.Process
 	p.Args = cmd.Args
 	p.Env = mergeEnv(p.Env, cmd.Env)
+	if mark != "" {
+		p.Env = mergeEnv(p.Env, []string{mark})
+	}
 	if cmd.Dir != "" {
 		p.Cwd = cmd.Dir
 	}
@@ -111,8 +131,9 @@ func hasVariable(env []string, name string) bool {
 }
 
 // killInside kills the process whose id in the sandbox the file holds, once it
-// does. It gives up when the sandbox ends or runsc does not get that far.
-func (s *Sandbox) killInside(file string) (killed bool) {
+// does, and what it started. It gives up when the sandbox ends or runsc does
+// not get that far.
+func (s *Sandbox) killInside(file, mark string) (killed bool) {
 	for deadline := time.Now().Add(5 * time.Second); time.Now().Before(deadline) && !s.hasEnded(); time.Sleep(5 * time.Millisecond) {
 		pid := readString(file)
 		if pid == "" {
@@ -121,9 +142,41 @@ func (s *Sandbox) killInside(file string) (killed bool) {
 			}
 			continue
 		}
-		return s.driver.runsc.command(s.dir, "kill", "-pid="+pid, containerID, "KILL").Run() == nil
+		killed = s.driver.runsc.command(s.dir, "kill", "-pid="+pid, containerID, "KILL").Run() == nil
+		s.sweep(pid, mark)
+		return killed
 	}
 	return false
+}
+
+// sweepScript kills the process group $2, then what has $1 in its environment,
+// until there is no more of that. runsc itself knows single processes only.
+const sweepScript = `kill -9 -- "-$2"
+for round in 1 2 3 4 5 6 7 8 9; do
+	more=
+	for p in /proc/[0-9]*; do
+		case "$(cat "$p/environ")" in *"$1"*) kill -9 "${p#/proc/}" && more=1 ;; esac
+	done
+	[ "$more" ] || exit 0
+done`
+
+// sweepTime bounds a sweep, which a sandbox without tasks to spare hangs up.
+const sweepTime = 10 * time.Second
+
+// sweep kills what a command left behind, where the image has a shell: without
+// one there is no more to a command than one program.
+func (s *Sandbox) sweep(pid, mark string) {
+	if s.stopping.Load() {
+		return
+	}
+	run, dir, err := s.prepare(sandbox.Command{Args: []string{"/bin/sh", "-c", sweepScript, "sh", mark, pid}}, "")
+	if err != nil {
+		return
+	}
+	defer os.RemoveAll(dir)
+	timer := time.AfterFunc(sweepTime, func() { _ = run.Process.Kill() })
+	defer timer.Stop()
+	_ = run.Run() // there may be no shell
 }
 
 func (s *Sandbox) hasEnded() bool {

@@ -142,7 +142,7 @@ func executeError(message, command string) error {
 	switch {
 	case strings.Contains(message, "failed to load"), strings.Contains(message, "error finding executable"):
 		return isolde.Errorf(isolde.CodeAgent, "cannot execute %q: %s", command, lastPart(message)).
-			WithHint("the command must be an executable in the image").WithCause(cause)
+			WithHint("the command must be an executable in the image").WithCause(errors.Join(sandbox.ErrNotExecutable, cause))
 	case message == "":
 		return errors.New("runsc failed without a message")
 	default:

@@ -27,6 +27,7 @@ type Sandbox struct {
 	conns    connections
 	killed   atomic.Bool // this driver sent SIGKILL
 	stopping atomic.Bool
+	execs    sync.RWMutex // read-locked by commands that run
 	ending   sync.Once
 	done     chan struct{} // closed when exit is set
 	exit     sandbox.Exit
@@ -184,6 +185,8 @@ func (s *Sandbox) takeAway() error {
 	}
 	err := errors.Join(errs...)
 	if err == nil {
+		s.execs.Lock() // commands end with the sandbox
+		defer s.execs.Unlock()
 		// The record goes last: a later server tries again.
 		err = os.RemoveAll(s.dir)
 	}

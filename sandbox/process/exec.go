@@ -2,6 +2,7 @@ package process
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -21,7 +22,8 @@ func (s *instance) Exec(ctx context.Context, cmd sandbox.Command) (int, error) {
 	if err := s.running(); err != nil {
 		return -1, err
 	}
-	env, dir := merge(s.record.Env, cmd.Env), s.record.Dir
+	mark := sandbox.CommandVariable + "=" + rand.Text()
+	env, dir := merge(s.record.Env, cmd.Env, []string{mark}), s.record.Dir
 	if cmd.Dir != "" {
 		dir = absolute(cmd.Dir, dir)
 	}
@@ -34,7 +36,7 @@ func (s *instance) Exec(ctx context.Context, cmd sandbox.Command) (int, error) {
 	run.Stdout, run.Stderr = cmd.Stdout, cmd.Stderr
 	run.WaitDelay = outputDelay
 	run.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	run.Cancel = func() error { return syscall.Kill(-run.Process.Pid, syscall.SIGKILL) }
+	run.Cancel = func() error { return killCommand(run.Process.Pid, mark) }
 	if err := s.inside(run.Start); err != nil {
 		if ctx.Err() != nil {
 			return -1, context.Cause(ctx)
@@ -65,5 +67,6 @@ func (s *instance) running() error {
 }
 
 func notFound(argv []string, err error) error {
-	return isolde.Errorf(isolde.CodeInvalid, "command %q cannot be executed: %w", first(argv), err)
+	return isolde.Errorf(isolde.CodeInvalid, "command %q cannot be executed: %w", first(argv), err).
+		WithCause(errors.Join(sandbox.ErrNotExecutable, err))
 }

@@ -85,6 +85,26 @@ func (s *instance) inSession(pid int, fields []string) bool {
 	return err != nil || start == agent.Start
 }
 
+// killCommand kills the process group of a command, and what left it but kept
+// the command's mark in its environment.
+func killCommand(pid int, mark string) error {
+	err := syscall.Kill(-pid, syscall.SIGKILL)
+	for range 100 { // what is killed may have forked just before
+		marked := slices.DeleteFunc(processes(), func(p int) bool {
+			fields, err := statFields(p)
+			return err != nil || fields[statState] == "Z" || fields[statState] == "X" || !hasEntry(p, []byte(mark))
+		})
+		if len(marked) == 0 {
+			break
+		}
+		for _, p := range marked {
+			_ = syscall.Kill(p, syscall.SIGKILL) // it may have ended; the next look tells
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+	return err
+}
+
 func hasEntry(pid int, entry []byte) bool {
 	environ, err := os.ReadFile(procFile(pid, "environ"))
 	return err == nil && slices.ContainsFunc(bytes.Split(environ, []byte{0}), func(e []byte) bool { return bytes.Equal(e, entry) })

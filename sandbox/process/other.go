@@ -115,6 +115,9 @@ func (s *instance) killAll() error {
 	return s.awaitAgent()
 }
 
+// killCommand kills a command's process group.
+func killCommand(pid int, _ string) error { return syscall.Kill(-pid, syscall.SIGKILL) }
+
 // measure cannot measure here.
 func (s *instance) measure() (sandbox.Stats, error) { return sandbox.Stats{}, nil }
 

@@ -56,6 +56,9 @@ type Script struct {
 	ExitCode  int
 	// IgnoreTerm lets Stop wait for its whole grace before it kills.
 	IgnoreTerm bool
+	// Exec, if set, runs the commands of the sandbox, which is a
+	// [sandbox.Execer] then.
+	Exec func(ctx context.Context, cmd sandbox.Command) (exitCode int, err error)
 	// StopError, if set, is what Stop returns. The agent is dead then, but the
 	// sandbox counts as live. See [FakeSandbox.SetStopError].
 	StopError error
@@ -104,7 +107,7 @@ func (f *Fake) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, e
 	}
 	f.sandboxes[spec.ID] = s
 	f.maxLive = max(f.maxLive, len(f.sandboxes))
-	return s, nil
+	return s.offered(), nil
 }
 
 // reserve counts a start and applies MaxSandboxes.
@@ -132,7 +135,7 @@ func (f *Fake) Recover(context.Context) ([]sandbox.Sandbox, error) {
 			f.remove(s)
 			continue
 		}
-		running = append(running, s)
+		running = append(running, s.offered())
 	}
 	return running, nil
 }

@@ -80,6 +80,24 @@ func newFakeSandbox(f *Fake, spec sandbox.Spec, script Script) *FakeSandbox {
 	return s
 }
 
+// executing is a sandbox whose script runs commands.
+type executing struct{ *FakeSandbox }
+
+var _ sandbox.Execer = executing{}
+
+// Exec does what the script says.
+func (s executing) Exec(ctx context.Context, cmd sandbox.Command) (int, error) {
+	return s.script.Exec(ctx, cmd)
+}
+
+// offered is the sandbox as the driver hands it out.
+func (s *FakeSandbox) offered() sandbox.Sandbox {
+	if s.script.Exec != nil {
+		return executing{s}
+	}
+	return s
+}
+
 // ID is the id of the spec.
 func (s *FakeSandbox) ID() sandbox.ID { return s.Spec.ID }
 
