@@ -83,14 +83,14 @@ var hashes = strings.NewReplacer("%", "%25", "#", "%23")
 
 // May is nil when the identity has the right over the agent runtime of that
 // name, and an [isolde.Error] with CodeDenied when not. The name is empty for
-// what concerns no single runtime, such as a list; an identity that is bound
-// to some runtimes may not do that.
+// what concerns no single runtime, such as a list; of identities that are bound to
+// runtimes, those bound to "*" alone may do that.
 func (i Identity) May(right Right, runtime string) error {
 	if !slices.Contains(i.rights, right) {
 		return isolde.Errorf(isolde.CodeDenied, "%s lacks the right %q; it has %s", i.who(), right, i.listRights()).
 			WithHint("%s", i.wayOut())
 	}
-	if len(i.runtimes) == 0 || runtime != "" && slices.ContainsFunc(i.runtimes, func(glob string) bool {
+	if len(i.runtimes) == 0 || slices.ContainsFunc(i.runtimes, func(glob string) bool {
 		ok, _ := path.Match(glob, runtime) // the pattern was checked when the key was read
 		return ok
 	}) {

@@ -25,6 +25,7 @@ func TestMay(t *testing.T) {
 		{bound, Invoke, "sales2", "agent runtime sales2, only over support_*, sales"},
 		{bound, Invoke, "", "all agent runtimes"},
 		{bound, InvokeForUser, "sales", "invoke-for-user"},
+		{(&Key{Rights: []Right{Invoke}, Runtimes: []string{"*"}}).Identity(), Invoke, "", ""},
 		{token, Invoke, "any", ""},
 		{token, Command, "any", ""},
 		{token, InvokeForUser, "any", "a bearer token lacks"},

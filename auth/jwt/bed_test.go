@@ -9,6 +9,7 @@ import (
 	"crypto/rsa"
 	"encoding/json"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"sync"
@@ -60,17 +61,15 @@ func (p *idp) serve(w http.ResponseWriter, r *http.Request) {
 	switch r.URL.Path {
 	case openID, oauth, oauth + "/tenant":
 		document := map[string]any{"issuer": p.URL, "jwks_uri": p.URL + "/keys"}
-		for k, v := range p.change {
-			document[k] = v
-		}
-		json.NewEncoder(w).Encode(document)
+		maps.Copy(document, p.change)
+		json.NewEncoder(w).Encode(document) //nolint:errcheck // the caller is gone then
 	case "/keys":
 		p.fetches++
 		all := p.extra
 		for _, k := range p.keys {
 			all = append(all, k.Public())
 		}
-		json.NewEncoder(w).Encode(map[string]any{"keys": all})
+		json.NewEncoder(w).Encode(map[string]any{"keys": all}) //nolint:errcheck // the caller is gone then
 	default:
 		http.NotFound(w, r)
 	}

@@ -46,17 +46,20 @@ func dial(ctx context.Context, network, address string) (net.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	d := net.Dialer{Control: func(_, resolved string, _ syscall.RawConn) error {
-		at, err := netip.ParseAddrPort(resolved)
-		if err != nil {
-			return err
-		}
-		if at.Addr().Unmap().IsLoopback() && !isLoopback(host) {
-			return fmt.Errorf("%s is on loopback", host)
-		}
-		return checkAddress(at.Addr())
-	}}
+	d := net.Dialer{Control: func(_, resolved string, _ syscall.RawConn) error { return checkDial(host, resolved) }}
 	return d.DialContext(ctx, network, address)
+}
+
+// checkDial says whether a host may have the address that its name led to.
+func checkDial(host, resolved string) error {
+	at, err := netip.ParseAddrPort(resolved)
+	if err != nil {
+		return err
+	}
+	if at.Addr().Unmap().IsLoopback() && !isLoopback(host) {
+		return fmt.Errorf("%s is on loopback", host)
+	}
+	return checkAddress(at.Addr())
 }
 
 // metadataServices are addresses, beside the link-local ones, where clouds

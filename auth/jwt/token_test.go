@@ -123,6 +123,18 @@ func TestDialsNoForbiddenAddress(t *testing.T) {
 	}
 }
 
+// TestDialsNoNameOfLoopback: a name that anyone may make for 127.0.0.1 is not
+// "localhost", for which http is fine.
+func TestDialsNoNameOfLoopback(t *testing.T) {
+	for host, ok := range map[string]bool{"localhost": true, "127.0.0.1": true, "idp.localhost": true, "localhost.evil.example": false, "idp.example": false} {
+		for _, resolved := range []string{"127.0.0.1:443", "[::1]:443", "[::ffff:127.0.0.2]:443"} {
+			if err := checkDial(host, resolved); (err == nil) != ok {
+				t.Errorf("%s as %s: %v", host, resolved, err)
+			}
+		}
+	}
+}
+
 func TestFollowsNoRedirect(t *testing.T) {
 	hit := false
 	target := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { hit = true }))

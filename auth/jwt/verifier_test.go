@@ -317,6 +317,21 @@ func TestBadProviders(t *testing.T) {
 	}
 }
 
+// TestNoKeysForSignatures: what a set may hold beside keys that sign is not
+// used, and alone not enough.
+func TestNoKeysForSignatures(t *testing.T) {
+	p, v := newIDP(t), newVerifier(t)
+	token := p.token(t, nil)
+	p.set(func() {
+		private, encryption := p.keys[0], p.keys[0].Public()
+		encryption.Use = "enc"
+		p.keys, p.extra = nil, []any{private, encryption, map[string]any{"kty": "oct", "k": "AAAA"}}
+	})
+	if _, err := v.Verify(t.Context(), p.authorizer(), token); isolde.CodeOf(err) != isolde.CodeUnavailable {
+		t.Error(err)
+	}
+}
+
 func TestForgetsProviders(t *testing.T) {
 	v := newVerifier(t)
 	for i := range maxProviders + 50 {

@@ -20,6 +20,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockagentcore"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go"
 
 	"github.com/isolde-run/isolde"
@@ -49,7 +50,7 @@ func serve(t *testing.T, v *Verifier) *agentCore {
 			code := isolde.CodeOf(err)
 			w.Header().Set("X-Amzn-ErrorType", code.Exception())
 			w.WriteHeader(code.HTTPStatus())
-			json.NewEncoder(w).Encode(map[string]string{"message": err.Error()})
+			json.NewEncoder(w).Encode(map[string]string{"message": err.Error()}) //nolint:errcheck // the caller is gone then
 			return
 		}
 		s.mu.Lock()
@@ -61,7 +62,7 @@ func serve(t *testing.T, v *Verifier) *agentCore {
 			s.seen = append(s.seen, "told")
 		}
 		w.Header().Set("X-Amzn-Bedrock-AgentCore-Runtime-Session-Id", r.Header.Get("X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"))
-		json.NewEncoder(w).Encode(map[string]any{"length": len(body)})
+		json.NewEncoder(w).Encode(map[string]any{"length": len(body)}) //nolint:errcheck // the caller is gone then
 	}))
 	t.Cleanup(s.Close)
 	return s
@@ -99,6 +100,38 @@ func TestGoSDK(t *testing.T) {
 	var api smithy.APIError
 	if !errors.As(err, &api) || api.ErrorCode() != "InvalidSignatureException" || !strings.Contains(api.ErrorMessage(), keyID) {
 		t.Errorf("with a wrong secret: %v", err)
+	}
+}
+
+// TestS3SDK: uploads, and requests presigned for others, of keys that need
+// encoding.
+func TestS3SDK(t *testing.T) {
+	v := verifier(t)
+	v.Service, v.S3 = "s3", true
+	s := serve(t, v)
+	client := s3.New(s3.Options{
+		BaseEndpoint: aws.String(s.URL), Region: region, UsePathStyle: true,
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
+			return aws.Credentials{AccessKeyID: keyID, SecretAccessKey: secret}, nil
+		}),
+	})
+	key := aws.String("folder/a b+c:d/é~.zip")
+	if _, err := client.PutObject(t.Context(), &s3.PutObjectInput{Bucket: aws.String("bucket"), Key: key, Body: strings.NewReader("body")}); err != nil || s.lastSeen() != "told" {
+		t.Errorf("%v, payload %q", err, s.lastSeen())
+	}
+	presigned, err := s3.NewPresignClient(client).PresignGetObject(t.Context(), &s3.GetObjectInput{Bucket: aws.String("bucket"), Key: key})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, want := range map[string]int{presigned.URL: http.StatusOK, strings.Replace(presigned.URL, "folder", "other", 1): http.StatusForbidden} {
+		resp, err := http.Get(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %s, want %d", at, resp.Status, want)
+		}
 	}
 }
 

@@ -56,14 +56,26 @@ func TestRefuses(t *testing.T) {
 		"too old":           {sign(t, "GET", address, "", nil, signing{at: old}), isolde.CodeSignature, []string{old.UTC().Format(stampLayout), now.UTC().Format("20060102T15")}},
 		"of the future":     {sign(t, "GET", address, "", nil, signing{at: now.Add(MaxSkew + time.Minute)}), isolde.CodeSignature, []string{"future"}},
 		"expired":           {sign(t, "GET", address, "", nil, signing{presign: time.Minute, at: now.Add(-2 * time.Minute)}), isolde.CodeSignature, []string{"1m0s"}},
-		"presigned too long": {sign(t, "GET", address, "", nil, signing{presign: maxPresigned + time.Second}),
-			isolde.CodeMalformed, []string{"604801", "604800"}},
-		"socket too long": {sign(t, "GET", address, "", http.Header{"Upgrade": {"WebSocket"}}, signing{presign: 301 * time.Second}),
-			isolde.CodeMalformed, []string{"301", "300"}},
-		"body not signed": {sign(t, "POST", address, "x", nil, signing{payload: unsignedPayload, header: true}),
-			isolde.CodeSignature, []string{"TLS"}},
-		"streaming without S3": {sign(t, "POST", address, "x", nil, signing{payload: "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", header: true}),
-			isolde.CodeMalformed, []string{"STREAMING"}},
+		"presigned too long": {
+			sign(t, "GET", address, "", nil, signing{presign: maxPresigned + time.Second}),
+			isolde.CodeMalformed,
+			[]string{"604801", "604800"},
+		},
+		"socket too long": {
+			sign(t, "GET", address, "", http.Header{"Upgrade": {"WebSocket"}}, signing{presign: 301 * time.Second}),
+			isolde.CodeMalformed,
+			[]string{"301", "300"},
+		},
+		"body not signed": {
+			sign(t, "POST", address, "x", nil, signing{payload: unsignedPayload, header: true}),
+			isolde.CodeSignature,
+			[]string{"TLS"},
+		},
+		"streaming without S3": {
+			sign(t, "POST", address, "x", nil, signing{payload: "STREAMING-AWS4-HMAC-SHA256-PAYLOAD", header: true}),
+			isolde.CodeMalformed,
+			[]string{"STREAMING"},
+		},
 		"another body told": {with(sign(t, "POST", address, "right", nil, signing{header: true}), setBody("wrong")), isolde.CodeSignature, []string{"SHA-256"}},
 		"another body":      {with(sign(t, "POST", address, "right", nil, signing{}), setBody("wrong")), isolde.CodeSignature, []string{"SHA-256"}},
 		"unknown key":       {with(sign(t, "GET", address, "", nil, signing{}), rename("AKIDOTHER")), isolde.CodeUnknownKey, []string{"AKIDOTHER"}},
@@ -73,6 +85,18 @@ func TestRefuses(t *testing.T) {
 		"header and query": {with(sign(t, "GET", address, "", nil, signing{presign: time.Minute}), func(r *http.Request) {
 			r.Header.Set("Authorization", algorithm+" Credential=x")
 		}), isolde.CodeMalformed, []string{"twice"}},
+		"date of another day": {with(sign(t, "GET", address, "", nil, signing{}), func(r *http.Request) {
+			r.Header.Set("X-Amz-Date", now.AddDate(0, 0, 1).UTC().Format(stampLayout))
+		}), isolde.CodeMalformed, []string{"day"}},
+		"two dates": {with(sign(t, "GET", address, "", nil, signing{}), func(r *http.Request) {
+			r.Header.Add("X-Amz-Date", r.Header.Get("X-Amz-Date"))
+		}), isolde.CodeMalformed, []string{"2 X-Amz-Date"}},
+		"another algorithm": {with(sign(t, "GET", address, "", nil, signing{presign: time.Minute}), func(r *http.Request) {
+			r.URL.RawQuery = strings.Replace(r.URL.RawQuery, "HMAC", "ECDSA", 1)
+		}), isolde.CodeMalformed, []string{"ECDSA"}},
+		"two signatures": {with(sign(t, "GET", address, "", nil, signing{presign: time.Minute}), func(r *http.Request) {
+			r.URL.RawQuery += "&X-Amz-Signature=" + strings.Repeat("0", 64)
+		}), isolde.CodeMalformed, []string{"2 times"}},
 		"signed header missing": {with(sign(t, "GET", address, "", http.Header{"X-Custom": {"v"}}, signing{}), func(r *http.Request) {
 			r.Header.Del("X-Custom")
 		}), isolde.CodeMalformed, []string{"x-custom", "proxy"}},

@@ -17,7 +17,7 @@ func (b *Body) fill(r io.Reader, length int64) error {
 	start := b.small
 	b.small = nil
 	if ended, err = b.fillMemory(r, start, h); err == nil && !ended {
-		ended, err = b.fillDisk(r, h)
+		err = b.fillDisk(r, h)
 	}
 	if err != nil {
 		return err
@@ -82,18 +82,17 @@ func (b *Body) fillMemory(r io.Reader, start []byte, h *hasher) (ended bool, err
 const staging = 128 << 10
 
 // fillDisk reads into the file until the end.
-func (b *Body) fillDisk(r io.Reader, h *hasher) (ended bool, err error) {
+func (b *Body) fillDisk(r io.Reader, h *hasher) error {
 	buf := make([]byte, staging)
-	for !ended {
-		var n int
-		if n, ended, err = readFull(r, buf); err != nil {
-			return false, err
+	for {
+		n, ended, err := readFull(r, buf)
+		if err == nil {
+			err = b.store(buf[:n], h)
 		}
-		if err := b.store(buf[:n], h); err != nil {
-			return false, err
+		if err != nil || ended {
+			return err
 		}
 	}
-	return true, nil
 }
 
 // store appends to the file, which it makes if need be, and hashes

@@ -25,7 +25,7 @@ const limit = 2 << 20
 // random is n bytes that are like no others.
 func random(n int) []byte {
 	p := make([]byte, n)
-	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)}).Read(p)
+	rand.NewChaCha8([32]byte{byte(n), byte(n >> 8), byte(n >> 16)}).Read(p) //nolint:errcheck // never fails
 	return p
 }
 
