@@ -3,6 +3,7 @@ package agentcore
 import (
 	"encoding/json"
 	"net/http"
+	"strings"
 
 	"github.com/isolde-run/isolde"
 )
@@ -32,6 +33,10 @@ func writeJSON(w http.ResponseWriter, status int, v any) {
 // errors as JSON, those of unknown paths and methods too.
 func noOperation(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set(HeaderRequestID, newRequestID())
+	if strings.HasPrefix(r.URL.Path, "/runtimes/") && strings.HasSuffix(r.URL.Path, "/invocations") {
+		postOnly(w, r)
+		return
+	}
 	writeError(w, isolde.Errorf(isolde.CodeNotFound, "no operation %s %s", r.Method, shorten(r.URL.Path)).
 		WithHint("docs/COMPATIBILITY.md lists what is offered"))
 }

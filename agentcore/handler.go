@@ -53,6 +53,10 @@ type Handler struct {
 	Store    Store
 	Locality isolde.Locality
 	Logger   *slog.Logger // of the control plane's faults; nil: none
+
+	// NoContentDefaults passes Content-Type and Accept to agents as the client
+	// sent or did not send them; see agentHeader for what is done otherwise.
+	NoContentDefaults bool
 }
 
 // Register adds the API's routes to a mux. The routes match the escaped path,
@@ -61,11 +65,12 @@ type Handler struct {
 func (h *Handler) Register(mux *http.ServeMux) {
 	for _, target := range []string{"/runtimes/{target}", "/runtimes/{target}/{resource}"} {
 		mux.HandleFunc("POST "+target+"/invocations", h.invoke)
+		mux.HandleFunc("POST "+target+"/invocations/{$}", h.invoke) // A2A clients have it so from their documentation
 		mux.HandleFunc("POST "+target+"/stopruntimesession", h.stopSession)
 		mux.HandleFunc("POST "+target+"/commands", h.command)
 		mux.HandleFunc("GET "+target+"/ws", notOffered("InvokeAgentRuntimeWithWebSocketStream"))
 		mux.HandleFunc("GET "+target+"/ws/shells", notOffered("InvokeAgentRuntimeCommandShell"))
-		mux.HandleFunc("GET "+target+"/invocations/.well-known/agent-card.json", notOffered("GetAgentCard"))
+		mux.HandleFunc("GET "+target+"/invocations/.well-known/agent-card.json", h.getAgentCard)
 	}
 	h.registerControl(mux)
 	mux.HandleFunc("/", noOperation)

@@ -123,7 +123,7 @@ func TestAnswersThatAreNone(t *testing.T) {
 
 func TestUnknownPathsAnswerInJSON(t *testing.T) {
 	b := newBed(t, nil)
-	for _, path := range []string{"/memories/x/events", "/runtimes/x/nothing", "/runtimes/echo/invocations/"} {
+	for _, path := range []string{"/memories/x/events", "/runtimes/x/nothing", "/runtimes/echo/invocations/x"} {
 		resp := b.post(t, path, nil, nil)
 		if resp.StatusCode != 404 || resp.Header.Get("X-Amzn-ErrorType") != "ResourceNotFoundException" || resp.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%s: %s %v", path, resp.Status, resp.Header)

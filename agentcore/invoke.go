@@ -20,27 +20,28 @@ import (
 func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 	request := newRequestID()
 	w.Header().Set(HeaderRequestID, request)
-	session, err := sessionID(r)
+	x := h.exchange(r)
+	session, err := x.session(r)
 	if err != nil {
-		writeError(w, err)
+		x.writeError(w, err)
 		return
 	}
 	w.Header().Set(HeaderSession, string(session)) // Go's SDK panics without it
-	target, err := h.target(r)
+	header, err := x.agentHeader(r.Header, session, request)
 	if err != nil {
-		writeError(w, err)
+		x.writeError(w, err)
 		return
 	}
 	rc := http.NewResponseController(w)
 	body := &requestBody{Reader: r.Body, rc: rc}
 	body.ended.Store(r.ContentLength == 0)
 	inv := &isolde.Invocation{
-		Target:        target,
+		Target:        x.target,
 		Qualifier:     isolde.EndpointName(r.URL.Query().Get("qualifier")),
 		Session:       session,
 		RequestID:     request,
 		Method:        http.MethodPost,
-		Header:        agentHeader(r.Header, session, request),
+		Header:        header,
 		Body:          body,
 		ContentLength: r.ContentLength,
 	}
@@ -50,7 +51,7 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 	resp, err := h.Gateway.Invoke(r.Context(), inv)
 	body.closeConnectionUnlessRead(w)
 	if err != nil {
-		writeError(w, err)
+		x.writeError(w, err)
 		return
 	}
 	defer resp.Body.Close()
@@ -58,6 +59,7 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 	stop := context.AfterFunc(resp.Body.Context(), func() { _ = rc.SetWriteDeadline(time.Now().Add(lastWrite)) })
 	defer stop()
 	copyHeader(w.Header(), resp.Header)
+	x.addHeader(w.Header(), session)
 	if len(resp.Header["Content-Type"]) == 0 { // or net/http would guess one
 		w.Header().Set("Content-Type", "application/octet-stream")
 	}

@@ -190,7 +190,7 @@ func (c *call) refused(resp *http.Response) error {
 	})
 	return isolde.Errorf(isolde.CodeAgent, "Received error (%d) from runtime.", resp.StatusCode).
 		WithHint("isolde logs shows the agent's own error").
-		WithCause(fmt.Errorf("%s: %.2048s", resp.Status, text))
+		WithCause(&Refusal{Status: resp.StatusCode, Text: string(text[:min(len(text), 2048)])})
 }
 
 func (c *call) close() {

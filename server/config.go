@@ -32,6 +32,11 @@ type Config struct {
 	// nothing uses them; default 10.
 	KeepVersions int
 
+	// NoContentDefaults passes Content-Type and Accept to agents exactly as
+	// clients send them or leave them out. By default what default clients of
+	// the AWS SDKs leave open is filled in, since agents on the official
+	// TypeScript SDK answer 415 and 406 without.
+	NoContentDefaults bool
 	// AllowScripts lets builds run the code of packages (source
 	// distributions, npm scripts) on this machine.
 	AllowScripts bool

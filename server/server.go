@@ -17,6 +17,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/agentcore"
+	"github.com/isolde-run/isolde/auth/jwt"
 	"github.com/isolde-run/isolde/catalog"
 	"github.com/isolde-run/isolde/console"
 	"github.com/isolde-run/isolde/gateway"
@@ -215,10 +216,13 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	}
 	s.onClose(agents.Close)
 
+	tokens := jwt.NewVerifier(cfg.Logger)
+	s.onClose(tokens.Close)
 	mux := http.NewServeMux()
 	(&agentcore.Handler{
 		Gateway: &gateway.Gateway{Catalog: agents, Sessions: s.sessions, Metrics: metrics, Logger: cfg.Logger},
-		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Logger: cfg.Logger,
+		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Tokens: tokens, Logger: cfg.Logger,
+		NoContentDefaults: cfg.NoContentDefaults,
 	}).Register(mux)
 	(&operator.Handler{
 		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Logger: cfg.Logger,

@@ -39,6 +39,7 @@ unless --stop-sessions is given. Under systemd, Type=notify is understood.`,
 	f.StringVar(&o.config.S3Endpoint, "s3-endpoint", "", "`URL` of the S3 store that code archives are fetched from, with the credentials of this environment (default: the server's own store)")
 	f.StringVar(&o.config.S3Region, "s3-region", "", "`region` of --s3-endpoint (default: --region)")
 	f.IntVar(&o.config.KeepVersions, "keep-versions", 10, "`number` of an agent's newest versions that are kept although nothing uses them, at least 2")
+	f.BoolVar(&o.config.NoContentDefaults, "no-content-defaults", false, "pass Content-Type and Accept to agents as clients send them, without filling in what they leave open")
 	f.BoolVar(&o.config.StopSessions, "stop-sessions", false, "end all sessions when the server ends")
 	return c
 }
