@@ -54,6 +54,7 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	handle("GET /isolde/v1/sessions/{session}", h.session)
 	handle("DELETE /isolde/v1/sessions", h.stopSessions)
 	handle("DELETE /isolde/v1/sessions/{session}", h.stopSession)
+	mux.HandleFunc("POST /isolde/v1/sessions/{session}/commands", h.runCommand)
 	mux.HandleFunc("POST /isolde/v1/deployments", h.deploy)
 	mux.HandleFunc("GET /isolde/v1/logs", h.logs)
 	mux.HandleFunc("GET /isolde/v1/backup", h.backup)

@@ -95,6 +95,9 @@ func (a *app) report(err error) int {
 	if i, ok := errors.AsType[interruption](err); ok {
 		return 128 + int(i.signal)
 	}
+	if code, ok := errors.AsType[exited](err); ok {
+		return int(code)
+	}
 	a.err.error(err)
 	return codeOf(err).ExitCode()
 }

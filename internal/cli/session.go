@@ -16,9 +16,9 @@ func (a *app) sessionCommand() *cobra.Command {
 	c := parent(&cobra.Command{
 		Use:     "session",
 		Aliases: []string{"sessions"},
-		Short:   "See and stop sessions",
+		Short:   "See and stop sessions, run commands in them",
 	})
-	c.AddCommand(a.sessionListCommand(), a.sessionGetCommand(), a.sessionStopCommand())
+	c.AddCommand(a.sessionListCommand(), a.sessionGetCommand(), a.sessionExecCommand(), a.sessionStopCommand())
 	return c
 }
 
