@@ -19,6 +19,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/agentcore"
+	"github.com/isolde-run/isolde/auth/jwt"
 	"github.com/isolde-run/isolde/catalog"
 	"github.com/isolde-run/isolde/gateway"
 	"github.com/isolde-run/isolde/image"
@@ -150,10 +151,12 @@ func newBed(t *testing.T, agent http.Handler) *bed {
 
 // serve starts a server and its clients; the next one's know nothing of it.
 func (b *bed) serve(t *testing.T) {
+	tokens := jwt.NewVerifier(b.log)
+	t.Cleanup(func() { tokens.Close() })
 	mux := http.NewServeMux()
 	(&agentcore.Handler{
 		Gateway: &gateway.Gateway{Catalog: b.agents, Sessions: b.sessions, Logger: b.log},
-		Catalog: b.agents, Sessions: b.sessions, Store: b.store, Locality: b.locality, Logger: b.log, NoContentDefaults: b.noDefaults,
+		Catalog: b.agents, Sessions: b.sessions, Store: b.store, Locality: b.locality, Tokens: tokens, Logger: b.log, NoContentDefaults: b.noDefaults,
 	}).Register(mux)
 	srv := httptest.NewServer(b.answers.of(agentcore.Strict(mux)))
 	t.Cleanup(srv.Close)

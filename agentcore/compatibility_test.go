@@ -134,7 +134,7 @@ var effects = map[string]string{
 	"networkConfiguration":          "kept; PUBLIC unless said. What a session reaches is Isolde's own setting, see SECURITY.md",
 	"clientToken":                   "makes the request idempotent for a day",
 	"description":                   "kept",
-	"authorizerConfiguration":       "not yet enforced",
+	"authorizerConfiguration":       "enforced: audience, clients, scopes and claims. Without any of these, or with what is of AWS's network (private endpoints, workloads), a version fails",
 	"requestHeaderConfiguration":    "done; AWS's table of restricted names, 20 names, 4 KiB per value. Authorization reaches an agent with a customJWTAuthorizer only",
 	"protocolConfiguration":         "HTTP, MCP, A2A and AGUI, with port and path",
 	"allowedPorts":                  "kept; there are no session endpoints yet",
@@ -249,6 +249,18 @@ func settingNames() []string {
 // TestEffectsAreTrue creates an agent runtime with each field alone, from the
 // snapshot of the request, and wants it to be READY unless the tables say
 // otherwise.
+// enforceable leaves out of an authorizer what is of AWS's own network.
+func enforceable(value any) any {
+	if a, ok := value.(map[string]any); ok {
+		if jwt, ok := a["customJWTAuthorizer"].(map[string]any); ok {
+			for _, name := range []string{"allowedWorkloadConfiguration", "privateEndpoint", "privateEndpointOverrides"} {
+				delete(jwt, name)
+			}
+		}
+	}
+	return value
+}
+
 func TestEffectsAreTrue(t *testing.T) {
 	b := newBed(t, nil)
 	dir := snapshotDir(t, "bedrockagentcorecontrol")
@@ -256,7 +268,7 @@ func TestEffectsAreTrue(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := readSnapshot(t, dir, "CreateAgentRuntime")
 			withValid("", 0, s.body)
-			value := s.body[name]
+			value := enforceable(s.body[name])
 			s.body = map[string]any{
 				"agentRuntimeName": "with_" + name, "agentRuntimeArtifact": s.body["agentRuntimeArtifact"], "roleArn": role, name: value,
 			}

@@ -10,7 +10,8 @@
 // ValidationException names every field at fault. Members that an operation
 // does not know are ignored, as AWS does, and logged.
 //
-// Requests are not authenticated: the server listens on loopback only.
+// Agent runtimes with a JWT authorizer ask for its tokens; otherwise requests
+// are not authenticated: the server listens on loopback only.
 package agentcore
 
 import (
@@ -21,6 +22,8 @@ import (
 	"strings"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/auth"
+	"github.com/isolde-run/isolde/auth/jwt"
 	"github.com/isolde-run/isolde/catalog"
 	"github.com/isolde-run/isolde/gateway"
 	"github.com/isolde-run/isolde/session"
@@ -52,7 +55,8 @@ type Handler struct {
 	Sessions *session.Manager
 	Store    Store
 	Locality isolde.Locality
-	Logger   *slog.Logger // of the control plane's faults; nil: none
+	Tokens   *jwt.Verifier // checks the tokens of runtimes with an authorizer
+	Logger   *slog.Logger  // of the control plane's faults; nil: none
 
 	// NoContentDefaults passes Content-Type and Accept to agents as the client
 	// sent or did not send them; see agentHeader for what is done otherwise.
@@ -64,13 +68,14 @@ type Handler struct {
 // spans two, is accepted as well.
 func (h *Handler) Register(mux *http.ServeMux) {
 	for _, target := range []string{"/runtimes/{target}", "/runtimes/{target}/{resource}"} {
-		mux.HandleFunc("POST "+target+"/invocations", h.invoke)
-		mux.HandleFunc("POST "+target+"/invocations/{$}", h.invoke) // A2A clients have it so from their documentation
-		mux.HandleFunc("POST "+target+"/stopruntimesession", h.stopSession)
-		mux.HandleFunc("POST "+target+"/commands", h.command)
-		mux.HandleFunc("GET "+target+"/ws", notOffered("InvokeAgentRuntimeWithWebSocketStream"))
+		mux.HandleFunc("POST "+target+"/invocations", h.allow(auth.Invoke, h.invoke))
+		mux.HandleFunc("POST "+target+"/invocations/{$}", h.allow(auth.Invoke, h.invoke)) // A2A clients have it so from their documentation
+		mux.HandleFunc("POST "+target+"/stopruntimesession", h.allow(auth.Invoke, h.stopSession))
+		mux.HandleFunc("POST "+target+"/commands", h.allow(auth.Command, h.command))
+		mux.HandleFunc("GET "+target+"/ws", h.allow(auth.Invoke, h.webSocket))
+		mux.HandleFunc("GET "+target+"/invocations/.well-known/oauth-protected-resource", h.resourceMetadata)
 		mux.HandleFunc("GET "+target+"/ws/shells", notOffered("InvokeAgentRuntimeCommandShell"))
-		mux.HandleFunc("GET "+target+"/invocations/.well-known/agent-card.json", h.getAgentCard)
+		mux.HandleFunc("GET "+target+"/invocations/.well-known/agent-card.json", h.allow(auth.Invoke, h.getAgentCard))
 	}
 	h.registerControl(mux)
 	mux.HandleFunc("/", noOperation)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/auth/jwt"
 	"github.com/isolde-run/isolde/image"
 )
 
@@ -134,8 +135,8 @@ func unserved(spec isolde.VersionSpec) error {
 		return isolde.Errorf(isolde.CodeUnsupported, "%s by this version of Isolde", what).WithHint("%s", way)
 	}
 	switch {
-	case spec.Authorizer != nil:
-		return not("customJWTAuthorizer is not enforced yet", "leave authorizerConfiguration out; the server listens on loopback only")
+	case spec.Authorizer != nil && jwt.Check(spec.Authorizer.JWT) != nil: // better refused than not enforced
+		return jwt.Check(spec.Authorizer.JWT)
 	case len(spec.Filesystems) > 0:
 		return not("filesystemConfigurations are not mounted yet", "a session's own files live as long as its sandbox")
 	}
