@@ -81,12 +81,14 @@ func (o *commandOutput) delta(text string) error {
 	if text == "" {
 		return nil
 	}
-	payload, err := encode(map[string]any{"contentDelta": map[string]string{o.name: text}})
-	if err != nil {
-		return err
-	}
-	if len(payload) <= maxEvent {
-		return o.events.event(payload)
+	if len(text) <= maxEvent {
+		payload, err := encode(map[string]any{"contentDelta": map[string]string{o.name: text}})
+		if err != nil {
+			return err
+		}
+		if len(payload) <= maxEvent {
+			return o.events.event(payload)
+		}
 	}
 	half := len(text) / 2
 	for !utf8.RuneStart(text[half]) {

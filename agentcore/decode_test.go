@@ -50,6 +50,7 @@ func FuzzDecode(f *testing.F) {
 		 "requestHeaderConfiguration":{"requestHeaderAllowlist":["A"]},"filesystemConfigurations":[{"sessionStorage":{"mountPath":"/mnt/a"}}],
 		 "authorizerConfiguration":{"customJWTAuthorizer":{"discoveryUrl":"https://a/.well-known/openid-configuration","customClaims":[{"inboundTokenClaimName":"a",
 		 "inboundTokenClaimValueType":"STRING","authorizingClaimMatchValue":{"claimMatchOperator":"EQUALS","claimMatchValue":{"matchValueString":"a"}}}]}}}`,
+		`{"command":"ls","timeout":3600}`, `{"command":"a\u0000b","timeout":-1}`,
 		`{"name":"x","agentRuntimeVersion":"1","description":"d","policy":"{}","tags":{}}`,
 		`{"allowedPorts":[null],"tags":{"a":null},"agentRuntimeArtifact":{"codeConfiguration":{"code":{}}}}`,
 	} {
@@ -57,7 +58,7 @@ func FuzzDecode(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		for _, into := range []checker{
-			&createRuntimeRequest{}, &updateRuntimeRequest{}, &createEndpointRequest{}, &updateEndpointRequest{}, &tagRequest{}, &policyDocument{},
+			&createRuntimeRequest{}, &updateRuntimeRequest{}, &createEndpointRequest{}, &updateEndpointRequest{}, &tagRequest{}, &policyDocument{}, &commandRequest{},
 		} {
 			_, err := decode(data, into)
 			if err == nil {

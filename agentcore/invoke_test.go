@@ -271,9 +271,8 @@ func TestStopRuntimeSession(t *testing.T) {
 
 func TestOperationsNotOfferedSaySo(t *testing.T) {
 	b := newBed(t, nil)
-	resp := b.post(t, "/runtimes/"+url.PathEscape(b.arn)+"/commands", nil, strings.NewReader(`{"command":"ls"}`))
-	body, _ := io.ReadAll(resp.Body)
-	if resp.StatusCode != 400 || !strings.Contains(string(body), "InvokeAgentRuntimeCommand is not offered") {
-		t.Errorf("%s: %s", resp.Status, body)
+	a := b.do(t, http.MethodGet, "/runtimes/"+url.PathEscape(b.arn)+"/ws/shells", nil)
+	if a.status != 400 || !strings.Contains(string(a.body), "InvokeAgentRuntimeCommandShell is not offered") {
+		t.Errorf("%d: %s", a.status, a.body)
 	}
 }
