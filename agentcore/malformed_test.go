@@ -241,7 +241,7 @@ func TestPathForms(t *testing.T) {
 		t.Errorf("a resource that is none: %d %s", a.status, a.body)
 	}
 	// A path of the data plane that looks like an endpoint's.
-	if a := b.do(t, "GET", "/runtimes/"+b.arn+"/ws", nil); !bytes.Contains(a.body, []byte("InvokeAgentRuntimeWithWebSocketStream is not offered")) {
+	if a := b.do(t, "GET", "/runtimes/"+b.arn+"/ws", nil); !bytes.Contains(a.body, []byte("this path is for WebSocket connections")) {
 		t.Errorf("/ws: %d %s", a.status, a.body)
 	}
 }

@@ -14,7 +14,8 @@ import (
 // guard keeps web pages away from a server that trusts whoever reaches its
 // loopback port: a page in the user's browser reaches it too. It refuses
 // requests under a foreign host name (DNS rebinding) and unsafe requests from
-// another origin (cross-site request forgery).
+// another origin (cross-site request forgery). A request for a WebSocket is
+// unsafe although it is a GET: browsers let every page open one and read it.
 func guard(next http.Handler) http.Handler {
 	cross := http.NewCrossOriginProtection()
 	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -25,6 +26,14 @@ func guard(next http.Handler) http.Handler {
 		if !isLoopbackHost(r.Host) {
 			deny(w, "this server answers on loopback only, not as "+r.Host)
 			return
+		}
+		if r.Header.Get("Upgrade") != "" {
+			unsafe := *r
+			unsafe.Method = http.MethodPost
+			if cross.Check(&unsafe) != nil {
+				deny(w, "WebSockets of the web page "+r.Header.Get("Origin")+" are refused")
+				return
+			}
 		}
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		inner.ServeHTTP(w, r)

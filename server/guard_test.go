@@ -14,6 +14,9 @@ func TestGuardKeepsWebPagesOut(t *testing.T) {
 		name, method, host, origin, site string
 		want                             int
 	}{
+		{"a program's WebSocket", "GET+", "127.0.0.1:4765", "", "", 200},
+		{"a WebSocket of the console", "GET+", "127.0.0.1:4765", "http://127.0.0.1:4765", "same-origin", 200},
+		{"a WebSocket of a page of another site", "GET+", "127.0.0.1:4765", "https://evil.example", "", 403},
 		{"a program", "POST", "127.0.0.1:4765", "", "", 200},
 		{"a program by name", "POST", "localhost:4765", "", "", 200},
 		{"IPv6", "POST", "[::1]:4765", "", "", 200},
@@ -25,7 +28,11 @@ func TestGuardKeepsWebPagesOut(t *testing.T) {
 		{"a rebound name", "GET", "evil.example:4765", "", "", 403},
 		{"a name that looks local", "GET", "localhost.evil.example", "", "", 403},
 	} {
-		r := httptest.NewRequest(test.method, "/runtimes/x/invocations", nil)
+		method, socket := strings.CutSuffix(test.method, "+")
+		r := httptest.NewRequest(method, "/runtimes/x/invocations", nil)
+		if socket {
+			r.Header.Set("Upgrade", "websocket")
+		}
 		r.Host = test.host
 		for k, v := range map[string]string{"Origin": test.origin, "Sec-Fetch-Site": test.site} {
 			if v != "" {

@@ -76,7 +76,7 @@ func (h *health) judge(p pong) string {
 		h.bad++
 	}
 	tolerance := cfg.UnhealthyAfter
-	if h.s.gate.inside() > 0 {
+	if h.s.inUse() {
 		tolerance = cfg.StuckAfter
 	}
 	switch {

@@ -83,6 +83,8 @@ type Manager struct {
 	wg     sync.WaitGroup
 
 	draining atomic.Bool
+	drain    context.Context // ends when open connections are to be closed
+	closeAll context.CancelFunc
 	waiting  atomic.Int64 // calls of Acquire under way
 
 	mu       sync.RWMutex
@@ -103,6 +105,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		sessions: make(map[isolde.SessionKey]*session),
 	}
 	m.actors, m.letGo = context.WithCancelCause(context.Background())
+	m.drain, m.closeAll = context.WithCancel(m.actors)
 	if err := m.recover(ctx); err != nil {
 		m.Close()
 		return nil, err
@@ -285,14 +288,16 @@ func (m *Manager) Stats(ctx context.Context, key isolde.SessionKey) (sandbox.Sta
 	return s.box.Stats(ctx)
 }
 
-// Drain refuses requests from now on and waits until those that were admitted,
-// or wait for their session's start, are done, or ctx ends.
+// Drain refuses requests from now on, has open connections closed, and waits
+// until they are, and until the requests that were admitted, or wait for their
+// session's start, are done, or ctx ends.
 func (m *Manager) Drain(ctx context.Context) error {
 	m.draining.Store(true)
+	m.closeAll()
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if m.waiting.Load() == 0 && !slices.ContainsFunc(m.all(), func(s *session) bool { return s.gate.inside() > 0 }) {
+		if m.waiting.Load() == 0 && !slices.ContainsFunc(m.all(), (*session).inUse) {
 			return nil
 		}
 		select {
@@ -310,6 +315,7 @@ func (m *Manager) Close() error {
 	m.draining.Store(true) // no actor starts after this
 	m.mu.Unlock()
 	m.letGo(errDraining())
+	m.closeAll()
 	m.wg.Wait()
 	return nil
 }

@@ -33,6 +33,7 @@ type session struct {
 	stop     stopRequest
 
 	gate       gate
+	attached   atomic.Int64 // open connections
 	requests   atomic.Int64
 	lastActive atomic.Int64 // Unix nanoseconds
 	busy       atomic.Bool
@@ -216,6 +217,9 @@ func (s *session) idleFor(now time.Time) time.Duration {
 	return now.Sub(time.Unix(0, s.lastActive.Load()))
 }
 
+// inUse reports whether requests or connections are in the session.
+func (s *session) inUse() bool { return s.gate.inside() > 0 || s.attached.Load() > 0 }
+
 func (s *session) expiresAt() time.Time { return s.startedAt.Add(s.lifecycle.MaxLifetime.Duration()) }
 
 func (s *session) state() isolde.SessionState {
@@ -226,7 +230,7 @@ func (s *session) state() isolde.SessionState {
 		return isolde.SessionStopping
 	case !isClosed(s.ready):
 		return isolde.SessionStarting
-	case s.gate.inside() > 0 || s.busy.Load():
+	case s.inUse() || s.busy.Load():
 		return isolde.SessionActive
 	default:
 		return isolde.SessionIdle
@@ -240,10 +244,11 @@ func (s *session) snapshot() isolde.Session {
 		Runtime: s.key.Runtime, ID: s.key.Session, Version: s.version,
 		State: s.state(), Driver: s.m.cfg.Driver.Name(), Sandbox: string(s.boxID),
 		StartedAt: s.startedAt, LastActiveAt: time.Unix(0, s.lastActive.Load()), ExpiresAt: s.expiresAt(),
-		Requests: s.requests.Load(), InFlight: s.gate.inside(), Busy: s.busy.Load(),
+		Requests: s.requests.Load(), InFlight: s.gate.inside() + int(s.attached.Load()), Busy: s.busy.Load(),
 		LastError: s.lastError,
 	}
-	if out.State == isolde.SessionIdle {
+	clockRuns := out.State == isolde.SessionIdle || out.State == isolde.SessionActive && s.gate.inside() == 0 && !out.Busy
+	if clockRuns {
 		out.IdleAt = out.LastActiveAt.Add(s.lifecycle.IdleTimeout.Duration())
 	}
 	return out
