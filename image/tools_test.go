@@ -4,6 +4,7 @@ import (
 	"io/fs"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -58,4 +59,20 @@ func TestToolsRunInTheSkeleton(t *testing.T) {
 			t.Errorf("%s: %q, %v", script, out, err)
 		}
 	}
+}
+
+// toolNames are the files that images have for commands, and the folders that
+// are there for them alone: those that a list of an image's files does not name.
+func toolNames(list string) map[string]bool {
+	all, names := tree{}, make(map[string]bool)
+	all.tools()
+	for name := range all {
+		for names[name] = true; ; {
+			if name = path.Dir(name); name == "." || strings.Contains(list, " "+name+"\n") {
+				break
+			}
+			names[name] = true
+		}
+	}
+	return names
 }
