@@ -66,6 +66,10 @@ func dial(b *testing.B, t route) *client {
 	if err != nil {
 		b.Fatal(err)
 	}
+	return newClient(conn, t)
+}
+
+func newClient(conn net.Conn, t route) *client {
 	return &client{name: t.name, conn: conn, r: bufio.NewReaderSize(conn, 64<<10), head: t.head}
 }
 
