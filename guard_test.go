@@ -19,7 +19,7 @@ const module = "github.com/isolde-run/isolde"
 // one line do not know one another, but for the drivers and their seam.
 var layers = [][]string{
 	{"."},
-	{"sandbox", "network", "image/erofs"},
+	{"sandbox", "network", "image/erofs", "http1"},
 	{"image", "sandbox/gvisor", "sandbox/process", "sqlite", "telemetry", "console"},
 	{"session"},
 	{"catalog"},

@@ -63,9 +63,10 @@ func (g *Gateway) Invoke(ctx context.Context, inv *isolde.Invocation) (resp *Res
 		return nil, err
 	}
 	done := func(err error) { g.Metrics.Invocation(target.Runtime.ID, err, time.Since(started)) }
+	c := &call{gateway: g, inv: inv, ctx: ctx, done: done}
 	defer func() {
 		if err != nil {
-			if ctx.Err() != nil { // the caller is gone; nobody failed
+			if c.abandoned(ctx) { // nobody failed
 				err = isolde.Errorf(isolde.CodeUnavailable, "the caller went away: %w", context.Cause(ctx))
 			}
 			done(err)
@@ -73,11 +74,9 @@ func (g *Gateway) Invoke(ctx context.Context, inv *isolde.Invocation) (resp *Res
 		}
 	}()
 	key := isolde.SessionKey{Runtime: target.Runtime.ID, Session: inv.Session}
-	lease, err := g.Sessions.Acquire(ctx, key, target.Launch)
-	if err != nil {
+	if c.lease, err = g.Sessions.Acquire(ctx, key, target.Launch); err != nil {
 		return nil, err
 	}
-	c := &call{gateway: g, inv: inv, lease: lease, done: done}
 	if resp, err = c.send(ctx); err != nil {
 		c.close()
 		return nil, err
@@ -110,13 +109,8 @@ type call struct {
 	limit   *time.Timer
 	done    func(error)
 
-	unwatch     func() bool // of the session's end
-	uninterrupt func() bool // of the body; nil if there is nothing to interrupt
+	unwatch func() bool // of the session's end
 }
-
-// interrupter is a body whose Read can be ended from outside. A transport
-// does not return while it waits for the client's next byte.
-type interrupter interface{ Interrupt() }
 
 var (
 	errSessionEnded = errors.New("the session ended")
@@ -124,13 +118,17 @@ var (
 	errStreamLimit  = fmt.Errorf("the stream took longer than %v", streamLimit)
 )
 
+// abandoned says whether the caller is gone. To interrupt the reading of its
+// body looks to an HTTP server as if it were.
+func (c *call) abandoned(caller context.Context) bool {
+	cause := context.Cause(c.ctx)
+	return caller.Err() != nil && cause != errSessionEnded && cause != errSyncLimit && cause != errStreamLimit //nolint:errorlint // our own values
+}
+
 func (c *call) send(ctx context.Context) (*Response, error) {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.limit = time.AfterFunc(syncLimit, func() { c.cancel(errSyncLimit) })
 	c.unwatch = context.AfterFunc(c.lease.Context(), func() { c.cancel(errSessionEnded) })
-	if i, ok := c.inv.Body.(interrupter); ok {
-		c.uninterrupt = context.AfterFunc(c.ctx, i.Interrupt)
-	}
 	req := (&http.Request{
 		Method:        c.inv.Method,
 		URL:           &url.URL{Path: c.inv.Path},
@@ -138,8 +136,13 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 		ContentLength: c.inv.ContentLength,
 	}).WithContext(c.ctx)
 	if c.inv.Body != nil && c.inv.ContentLength != 0 {
-		c.body = &boundedReader{r: c.inv.Body, left: isolde.MaxPayload}
-		req.Body = c.body
+		body := &requestBody{Reader: c.inv.Body}
+		if c.inv.ContentLength < 0 {
+			c.body = &boundedReader{r: c.inv.Body, left: isolde.MaxPayload}
+			body.Reader = c.body
+		}
+		body.interrupter, _ = c.inv.Body.(interrupter)
+		req.Body = body
 	}
 	resp, err := c.lease.RoundTrip(req)
 	if err != nil {
@@ -161,7 +164,7 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 // failed says why there is no answer, or no whole one; what is what the agent
 // did if nothing else explains it.
 func (c *call) failed(what string, err error) error {
-	if c.body != nil && c.body.exceeded() {
+	if c.body != nil && c.body.over {
 		return isolde.Errorf(isolde.CodeInvalid, "the payload has more than %d bytes, the most allowed", isolde.MaxPayload)
 	}
 	for _, limit := range []error{errSyncLimit, errStreamLimit} {
@@ -193,9 +196,6 @@ func (c *call) refused(resp *http.Response) error {
 func (c *call) close() {
 	c.limit.Stop()
 	c.unwatch()
-	if c.uninterrupt != nil {
-		c.uninterrupt() // what is left of the request is drained, not cut
-	}
 	c.cancel(nil)
 	c.lease.Release()
 }
