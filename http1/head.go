@@ -35,8 +35,8 @@ type head struct {
 
 // parseHead reads the head that b begins with, up to and with its empty line.
 // It is strict: ok is false for whatever a well-behaved peer does not send, and
-// for what this package leaves to net/http. size is 0 if b does not hold the
-// whole head.
+// for what this package leaves to net/http. size is 0 then if b does not hold
+// the whole head yet, and else negative.
 func parseHead(b []byte) (h head, size int, ok bool) {
 	end := bytes.Index(b, headEnd)
 	if end < 0 {
@@ -46,7 +46,7 @@ func parseHead(b []byte) (h head, size int, ok bool) {
 	h.length = -1
 	h.first, text, _ = strings.Cut(text, "\r\n")
 	if !isText(h.first) {
-		return h, 0, false
+		return h, -1, false
 	}
 	lines := strings.Count(text, "\r\n")
 	h.header = make(http.Header, lines)
@@ -56,11 +56,11 @@ func parseHead(b []byte) (h head, size int, ok bool) {
 		line, text, _ = strings.Cut(text, "\r\n")
 		name, value, found := strings.Cut(line, ":")
 		if !found || !isToken(name) || !isText(value) {
-			return h, 0, false
+			return h, -1, false
 		}
 		name, value = canonical(name), strings.Trim(value, " \t")
 		if !h.frame(name, value) {
-			return h, 0, false
+			return h, -1, false
 		}
 		if have := h.header[name]; have != nil {
 			h.header[name] = append(have, value)

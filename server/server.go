@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +21,7 @@ import (
 	"github.com/isolde-run/isolde/catalog"
 	"github.com/isolde-run/isolde/console"
 	"github.com/isolde-run/isolde/gateway"
+	"github.com/isolde-run/isolde/http1"
 	"github.com/isolde-run/isolde/image"
 	"github.com/isolde-run/isolde/operator"
 	"github.com/isolde-run/isolde/session"
@@ -31,7 +33,7 @@ import (
 // use and Close it.
 type Server struct {
 	cfg      Config
-	http     *http.Server
+	http     *http1.Server
 	listener net.Listener
 	sessions *session.Manager
 	served   chan error
@@ -119,12 +121,17 @@ func (s *Server) Open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.http = &http.Server{
-		Handler:           guard(drain(handler)),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+	s.http = &http1.Server{
+		HTTP: &http.Server{
+			Handler:           guard(drain(handler)),
+			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+		},
+		Plain: func(method, target string) bool {
+			return method == http.MethodPost && strings.HasPrefix(target, "/runtimes/")
+		},
 	}
 	go func() {
 		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
