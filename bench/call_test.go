@@ -29,6 +29,10 @@ func benchmarkCall(b *testing.B, driver string, connections, calls int) {
 		hammer(b, clients[side], body, calls/4)
 	}
 	latency, rate, used := c.series(), c.series(), make([]usage, len(c.routes))
+	counts := make([]func() (user, kernel float64), len(c.routes))
+	for side := gateway; side < len(c.routes); side++ {
+		counts[side] = countInstructions(b, c.pids[side]())
+	}
 	u := newBudget(16 * time.Second)
 	for b.Loop() {
 		if !u.round() {
@@ -50,6 +54,10 @@ func benchmarkCall(b *testing.B, driver string, connections, calls int) {
 		b.ReportMetric(rate[side].rounds.median(), t.name+"-calls/s")
 		if side != direct {
 			b.ReportMetric(float64(used[side].CPU.Microseconds())/n, t.name+"-cpu-us/call")
+			if user, kernel := counts[side](); user > 0 {
+				b.ReportMetric(user/n, t.name+"-user-instructions/call")
+				b.ReportMetric(kernel/n, t.name+"-kernel-instructions/call")
+			}
 		}
 		if used[side].Mallocs > 0 { // known of Go programs of ours
 			b.ReportMetric(float64(used[side].Mallocs)/n, t.name+"-allocs/call")

@@ -23,6 +23,7 @@ type carrying struct {
 	session operator.Session
 	routes  []route
 	used    []func() usage // of what is between client and agent, by route
+	pids    []func() []int // of its processes, by route
 }
 
 const (
@@ -53,6 +54,7 @@ func startCarrying(b *testing.B, driver string) *carrying {
 		proxy:   newRoute("proxy", "/invocations", session.ID, tcp(reference.host)),
 	}}
 	c.used = []func() usage{direct: func() usage { return usage{} }, gateway: s.usage, proxy: reference.usage}
+	c.pids = []func() []int{direct: nil, gateway: func() []int { return []int{s.pid()} }, proxy: func() []int { return []int{reference.pid()} }}
 	for _, start := range []func(*testing.B, string, netip.AddrPort) (*relay, route, error){startNginx, startCaddy} {
 		r, t, err := start(b, dir, agent)
 		if errors.Is(err, exec.ErrNotFound) {
@@ -63,7 +65,7 @@ func startCarrying(b *testing.B, driver string) *carrying {
 			b.Fatal(err)
 		}
 		r.await(t)
-		c.routes, c.used = append(c.routes, t), append(c.used, r.usage)
+		c.routes, c.used, c.pids = append(c.routes, t), append(c.used, r.usage), append(c.pids, r.pids)
 	}
 	s.profile()
 	return c

@@ -201,7 +201,7 @@ func try(t route) error {
 // usage is the processor time of the program's processes.
 func (r *relay) usage() (u usage) {
 	r.b.Helper()
-	for _, pid := range append(children(r.cmd.Process.Pid), r.cmd.Process.Pid) {
+	for _, pid := range r.pids() {
 		stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 		if err != nil {
 			r.b.Fatal(err)
@@ -217,6 +217,8 @@ func (r *relay) usage() (u usage) {
 	}
 	return u
 }
+
+func (r *relay) pids() []int { return append(children(r.cmd.Process.Pid), r.cmd.Process.Pid) }
 
 func children(pid int) (pids []int) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
