@@ -109,7 +109,7 @@ type call struct {
 	limit   *time.Timer
 	done    func(error)
 
-	unwatch func() bool // of the session's end
+	unwatch func() bool // of the session's end; nil if nobody does
 }
 
 var (
@@ -128,7 +128,6 @@ func (c *call) abandoned(caller context.Context) bool {
 func (c *call) send(ctx context.Context) (*Response, error) {
 	c.ctx, c.cancel = context.WithCancelCause(ctx)
 	c.limit = time.AfterFunc(syncLimit, func() { c.cancel(errSyncLimit) })
-	c.unwatch = context.AfterFunc(c.lease.Context(), func() { c.cancel(errSessionEnded) })
 	req := (&http.Request{
 		Method:        c.inv.Method,
 		URL:           &url.URL{Path: c.inv.Path},
@@ -143,6 +142,9 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 		}
 		body.interrupter, _ = c.inv.Body.(interrupter)
 		req.Body = body
+		if int64(body.Buffered()) < c.inv.ContentLength || c.inv.ContentLength < 0 {
+			c.watch()
+		}
 	}
 	resp, err := c.lease.RoundTrip(req)
 	if err != nil {
@@ -154,11 +156,23 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 	if isStream(resp.Header) && c.limit.Stop() {
 		c.limit = time.AfterFunc(streamLimit, func() { c.cancel(errStreamLimit) })
 	}
-	return &Response{
+	out := &Response{
 		Status: resp.StatusCode,
 		Header: resp.Header,
 		Body:   &Body{call: c, body: resp.Body, length: resp.ContentLength},
-	}, nil
+	}
+	if !out.Body.Whole() {
+		c.watch()
+	}
+	return out, nil
+}
+
+// watch cancels the call when its session ends. What waits for the agent alone
+// needs none: its connections are cut then.
+func (c *call) watch() {
+	if c.unwatch == nil {
+		c.unwatch = context.AfterFunc(c.lease.Context(), func() { c.cancel(errSessionEnded) })
+	}
 }
 
 // failed says why there is no answer, or no whole one; what is what the agent
@@ -195,7 +209,9 @@ func (c *call) refused(resp *http.Response) error {
 
 func (c *call) close() {
 	c.limit.Stop()
-	c.unwatch()
+	if c.unwatch != nil {
+		c.unwatch()
+	}
 	c.cancel(nil)
 	c.lease.Release()
 }
@@ -221,6 +237,18 @@ func (b *Body) Read(p []byte) (int, error) {
 		err = b.err
 	}
 	return n, err
+}
+
+// Whole says whether all of the body can be read at once.
+func (b *Body) Whole() bool {
+	w, ok := b.body.(interface{ Whole() bool })
+	return ok && w.Whole()
+}
+
+// Ready says whether a Read returns at once.
+func (b *Body) Ready() bool {
+	r, ok := b.body.(interface{ Ready() bool })
+	return ok && r.Ready()
 }
 
 // Context ends when the answer must be over: at a limit, with the session, or

@@ -72,6 +72,11 @@ func (a *answer) Read(b []byte) (n int, err error) {
 // Ready says whether a Read returns at once.
 func (a *answer) Ready() bool { return a.over || a.c.r.Buffered() > 0 }
 
+// Whole says whether all of the body, of known length, can be read at once.
+func (a *answer) Whole() bool {
+	return a.over || a.chunk == nil && a.other == nil && int64(a.c.r.Buffered()) >= a.left
+}
+
 // endChunks reads the line after the last chunk. Trailers are not passed on,
 // and what might follow them is not looked for.
 func (a *answer) endChunks() error {

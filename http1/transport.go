@@ -23,7 +23,8 @@ type Transport struct {
 
 	mu     sync.Mutex
 	conns  map[*conn]struct{}
-	idle   []*conn // the one used last is at the end
+	dials  map[*context.CancelCauseFunc]struct{} // of those under way
+	idle   []*conn                               // the one used last is at the end
 	sweep  *time.Timer
 	closed bool
 }
@@ -78,12 +79,15 @@ func orCause(ctx context.Context, err error) error {
 // Close cuts every connection, also those with a request under way.
 func (t *Transport) Close() {
 	t.mu.Lock()
-	conns := t.conns
-	t.conns, t.idle, t.closed = nil, nil, true
+	conns, dials := t.conns, t.dials
+	t.conns, t.dials, t.idle, t.closed = nil, nil, nil, true
 	if t.sweep != nil {
 		t.sweep.Stop()
 	}
 	t.mu.Unlock()
+	for cancel := range dials {
+		(*cancel)(ErrClosed)
+	}
 	for c := range conns {
 		c.net.Close()
 	}
@@ -108,20 +112,32 @@ func (t *Transport) get(ctx context.Context) (*conn, error) {
 		}
 		c.Close() // the server closed it, or speaks unasked
 	}
+	return t.dial(ctx)
+}
+
+func (t *Transport) dial(ctx context.Context) (*conn, error) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	t.mu.Lock()
+	if t.conns == nil && !t.closed {
+		t.conns, t.dials = make(map[*conn]struct{}), make(map[*context.CancelCauseFunc]struct{})
+	}
+	if !t.closed {
+		t.dials[&cancel] = struct{}{}
+	}
+	t.mu.Unlock()
 	nc, err := t.Dial(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.dials, &cancel)
 	if err != nil {
 		return nil, err
 	}
-	c := newConn(t, nc)
-	t.mu.Lock()
-	defer t.mu.Unlock()
 	if t.closed {
 		nc.Close()
 		return nil, ErrClosed
 	}
-	if t.conns == nil {
-		t.conns = make(map[*conn]struct{})
-	}
+	c := newConn(t, nc)
 	t.conns[c] = struct{}{}
 	return c, nil
 }
@@ -250,7 +266,12 @@ func (c *conn) Close() {
 
 // quiet says whether a connection that was kept is still open, and nothing
 // came over it.
-func (c *conn) quiet() bool { return c.socket == nil || c.socket.quiet() }
+//
+// A connection used a moment ago is taken at its word: a server that closes it
+// just now is met in delivered, as one that does so after any look would be.
+func (c *conn) quiet() bool {
+	return c.socket == nil || time.Since(c.since) < 5*time.Millisecond || c.socket.quiet()
+}
 
 // delivered says whether any part of the last request may have reached the
 // server.

@@ -220,10 +220,11 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	s.onClose(agents.Close)
 
 	mux := http.NewServeMux()
-	(&agentcore.Handler{
+	api := &agentcore.Handler{
 		Gateway: &gateway.Gateway{Catalog: agents, Sessions: s.sessions, Metrics: metrics, Logger: cfg.Logger},
 		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality,
-	}).Register(mux)
+	}
+	api.Register(mux)
 	(&operator.Handler{
 		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality,
 		Info: operator.Info{
@@ -238,7 +239,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintln(w, `{"status":"ok"}`)
 	})
-	return mux, nil
+	return api.Front(mux), nil
 }
 
 // Info is what the server found out about itself; valid after Open.
