@@ -52,13 +52,16 @@ func parseHead(b []byte) (h head, size int, ok bool) {
 	h.header = make(http.Header, lines)
 	values := make([]string, lines) // one allocation for all
 	for text != "" {
-		var line string
-		line, text, _ = strings.Cut(text, "\r\n")
-		name, value, found := strings.Cut(line, ":")
-		if !found || !isToken(name) || !isText(value) {
+		colon, end := strings.IndexByte(text, ':'), strings.IndexByte(text, '\r')
+		if colon < 0 || colon > end || text[end+1] != '\n' {
 			return h, -1, false
 		}
-		name, value = canonical(name), strings.Trim(value, " \t")
+		name, ok := canonical(text[:colon])
+		value := trim(text[colon+1 : end])
+		if !ok || !isText(value) {
+			return h, -1, false
+		}
+		text = text[end+2:]
 		if !h.frame(name, value) {
 			return h, -1, false
 		}
@@ -118,26 +121,40 @@ func parseLength(s string) (n int64, ok bool) {
 
 // requestHead makes of a plain head the request it begins; nil if it is not a
 // request that this package serves. Body and context are not set.
-func (h *head) request() *http.Request {
+//
+// last is the target of the connection's request before: most are for the same.
+func (h *head) request(last *target) *http.Request {
 	method, rest, _ := strings.Cut(h.first, " ")
-	target, proto, _ := strings.Cut(rest, " ")
+	uri, proto, _ := strings.Cut(rest, " ")
 	hosts := h.header[host]
 	if !isToken(method) || proto != "HTTP/1.1" || h.chunked || h.close || len(hosts) != 1 || !isHost(hosts[0]) {
 		return nil
 	}
-	if target == "" || target[0] != '/' || strings.ContainsAny(target, "\t#") {
-		return nil
-	}
-	u, err := url.ParseRequestURI(target)
-	if err != nil {
-		return nil
+	u := new(url.URL)
+	if last.uri == uri {
+		*u = last.url
+	} else {
+		if uri == "" || uri[0] != '/' || strings.ContainsAny(uri, "\t#") {
+			return nil
+		}
+		var err error
+		if u, err = url.ParseRequestURI(uri); err != nil {
+			return nil
+		}
+		*last = target{uri, *u}
 	}
 	delete(h.header, host)
 	return &http.Request{
-		Method: method, URL: u, RequestURI: target, Host: hosts[0],
+		Method: method, URL: u, RequestURI: uri, Host: hosts[0],
 		Proto: proto, ProtoMajor: 1, ProtoMinor: 1,
 		Header: h.header, ContentLength: max(h.length, 0),
 	}
+}
+
+// target is what a request is for.
+type target struct {
+	uri string
+	url url.URL
 }
 
 // response makes of a plain head the response it begins; nil if it is not one
@@ -165,7 +182,7 @@ func (h *head) response(req *http.Request) *http.Response {
 
 var chunkedEncoding = []string{"chunked"}
 
-// common are names in the form that most peers send them in, which textproto
+// common are names in the form that many peers send them in, which textproto
 // would copy.
 var common = map[string]string{
 	"content-type": contentType, "content-length": contentLength, "transfer-encoding": transferEncoding,
@@ -174,11 +191,39 @@ var common = map[string]string{
 	"X-Amzn-Bedrock-AgentCore-Runtime-Session-Id": "X-Amzn-Bedrock-Agentcore-Runtime-Session-Id",
 }
 
-func canonical(name string) string {
-	if c, ok := common[name]; ok {
-		return c
+// canonical is net/http's form of a name; ok is false if it is not a token.
+func canonical(name string) (_ string, ok bool) {
+	is, upper := true, true // the next letter is to be one
+	for i := range len(name) {
+		c := name[i]
+		if !tokens[c] {
+			return "", false
+		}
+		if upper {
+			is = is && (c < 'a' || c > 'z')
+		} else {
+			is = is && (c < 'A' || c > 'Z')
+		}
+		upper = c == '-'
 	}
-	return textproto.CanonicalMIMEHeaderKey(name)
+	if is {
+		return name, name != ""
+	}
+	if c, ok := common[name]; ok {
+		return c, true
+	}
+	return textproto.CanonicalMIMEHeaderKey(name), true
+}
+
+// trim is without the spaces and tabs at both ends.
+func trim(s string) string {
+	for s != "" && (s[0] == ' ' || s[0] == '\t') {
+		s = s[1:]
+	}
+	for s != "" && (s[len(s)-1] == ' ' || s[len(s)-1] == '\t') {
+		s = s[:len(s)-1]
+	}
+	return s
 }
 
 // isToken says whether s is a token of RFC 9110, as names and methods are.
@@ -201,21 +246,34 @@ var tokens = func() (t [256]bool) {
 // isText says whether s is ASCII without control characters.
 func isText(s string) bool {
 	for i := range len(s) {
-		if c := s[i]; c < ' ' && c != '\t' || c > '~' {
+		if !texts[s[i]] {
 			return false
 		}
 	}
 	return true
 }
 
+var texts = func() (t [256]bool) {
+	t['\t'] = true
+	for c := ' '; c <= '~'; c++ {
+		t[c] = true
+	}
+	return t
+}()
+
 // isHost says whether s looks like a host with or without a port.
 func isHost(s string) bool {
 	for i := range len(s) {
-		switch c := s[i]; {
-		case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', strings.IndexByte(".-_:[]", c) >= 0:
-		default:
+		if !hosts[s[i]] {
 			return false
 		}
 	}
 	return s != ""
 }
+
+var hosts = func() (t [256]bool) {
+	for _, c := range "-._:[]0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ" {
+		t[c] = true
+	}
+	return t
+}()

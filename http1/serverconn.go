@@ -19,6 +19,7 @@ type serverConn struct {
 	net     *net.TCPConn
 	fd      int32 // for hangups
 	remote  string
+	last    target
 	working atomic.Bool // on a request
 
 	buf  *[readBuffer]byte
@@ -73,7 +74,7 @@ func (c *serverConn) next(timeout time.Duration) (*http.Request, error) {
 	c.deadline(timeout)
 	for begun := c.r < c.w; ; begun = true {
 		if h, size, ok := parseHead(c.buf[c.r:c.w]); ok {
-			req := h.request()
+			req := h.request(&c.last)
 			if req == nil || !c.s.Plain(req.Method, req.RequestURI) {
 				return nil, errNotPlain
 			}
