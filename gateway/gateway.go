@@ -16,6 +16,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/catalog"
+	"github.com/isolde-run/isolde/http1"
 	"github.com/isolde-run/isolde/session"
 	"github.com/isolde-run/isolde/telemetry"
 )
@@ -63,7 +64,7 @@ func (g *Gateway) Invoke(ctx context.Context, inv *isolde.Invocation) (resp *Res
 		return nil, err
 	}
 	done := func(err error) { g.Metrics.Invocation(target.Runtime.ID, err, time.Since(started)) }
-	c := &call{gateway: g, inv: inv, ctx: ctx, done: done}
+	c := &call{gateway: g, inv: inv, done: done}
 	defer func() {
 		if err != nil {
 			if c.abandoned(ctx) { // nobody failed
@@ -104,8 +105,8 @@ type call struct {
 	inv     *isolde.Invocation
 	lease   *session.Lease
 	body    *boundedReader
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
+	ctx     *http1.Context // nil before the session is there
+	url     url.URL
 	limit   *time.Timer
 	done    func(error)
 
@@ -121,16 +122,20 @@ var (
 // abandoned says whether the caller is gone. To interrupt the reading of its
 // body looks to an HTTP server as if it were.
 func (c *call) abandoned(caller context.Context) bool {
-	cause := context.Cause(c.ctx)
+	if c.ctx == nil {
+		return caller.Err() != nil
+	}
+	cause := c.ctx.Cause()
 	return caller.Err() != nil && cause != errSessionEnded && cause != errSyncLimit && cause != errStreamLimit //nolint:errorlint // our own values
 }
 
 func (c *call) send(ctx context.Context) (*Response, error) {
-	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	c.limit = time.AfterFunc(syncLimit, func() { c.cancel(errSyncLimit) })
+	c.ctx = http1.NewContext(ctx)
+	c.limit = time.AfterFunc(syncLimit, func() { c.ctx.Cancel(errSyncLimit) })
+	c.url.Path = c.inv.Path
 	req := (&http.Request{
 		Method:        c.inv.Method,
-		URL:           &url.URL{Path: c.inv.Path},
+		URL:           &c.url,
 		Header:        c.inv.Header,
 		ContentLength: c.inv.ContentLength,
 	}).WithContext(c.ctx)
@@ -154,7 +159,7 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 		return nil, c.refused(resp)
 	}
 	if isStream(resp.Header) && c.limit.Stop() {
-		c.limit = time.AfterFunc(streamLimit, func() { c.cancel(errStreamLimit) })
+		c.limit = time.AfterFunc(streamLimit, func() { c.ctx.Cancel(errStreamLimit) })
 	}
 	out := &Response{
 		Status: resp.StatusCode,
@@ -171,7 +176,7 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 // needs none: its connections are cut then.
 func (c *call) watch() {
 	if c.unwatch == nil {
-		c.unwatch = context.AfterFunc(c.lease.Context(), func() { c.cancel(errSessionEnded) })
+		c.unwatch = context.AfterFunc(c.lease.Context(), func() { c.ctx.Cancel(errSessionEnded) })
 	}
 }
 
@@ -182,7 +187,7 @@ func (c *call) failed(what string, err error) error {
 		return isolde.Errorf(isolde.CodeInvalid, "the payload has more than %d bytes, the most allowed", isolde.MaxPayload)
 	}
 	for _, limit := range []error{errSyncLimit, errStreamLimit} {
-		if errors.Is(context.Cause(c.ctx), limit) {
+		if errors.Is(c.ctx.Cause(), limit) {
 			c.lease.AgentError(isolde.AgentError{Time: time.Now(), Request: c.inv.RequestID, Message: limit.Error()})
 			return isolde.Errorf(isolde.CodeAgent, "the agent gave %w", limit)
 		}
@@ -212,7 +217,7 @@ func (c *call) close() {
 	if c.unwatch != nil {
 		c.unwatch()
 	}
-	c.cancel(nil)
+	c.ctx.Cancel(nil)
 	c.lease.Release()
 }
 

@@ -2,6 +2,7 @@ package http1
 
 import (
 	"bytes"
+	"context"
 	"net/http"
 	"net/textproto"
 	"net/url"
@@ -120,35 +121,34 @@ func parseLength(s string) (n int64, ok bool) {
 }
 
 // requestHead makes of a plain head the request it begins; nil if it is not a
-// request that this package serves. Body and context are not set.
+// request that this package serves. Its Body is not set.
 //
 // last is the target of the connection's request before: most are for the same.
-func (h *head) request(last *target) *http.Request {
+func (h *head) request(ctx context.Context, last *target) *http.Request {
 	method, rest, _ := strings.Cut(h.first, " ")
 	uri, proto, _ := strings.Cut(rest, " ")
 	hosts := h.header[host]
 	if !isToken(method) || proto != "HTTP/1.1" || h.chunked || h.close || len(hosts) != 1 || !isHost(hosts[0]) {
 		return nil
 	}
-	u := new(url.URL)
-	if last.uri == uri {
-		*u = last.url
-	} else {
+	if last.uri != uri {
 		if uri == "" || uri[0] != '/' || strings.ContainsAny(uri, "\t#") {
 			return nil
 		}
-		var err error
-		if u, err = url.ParseRequestURI(uri); err != nil {
+		u, err := url.ParseRequestURI(uri)
+		if err != nil {
 			return nil
 		}
 		*last = target{uri, *u}
 	}
 	delete(h.header, host)
-	return &http.Request{
-		Method: method, URL: u, RequestURI: uri, Host: hosts[0],
-		Proto: proto, ProtoMajor: 1, ProtoMinor: 1,
-		Header: h.header, ContentLength: max(h.length, 0),
+	req, err := http.NewRequestWithContext(ctx, method, "/", nil) // the only way to set a context without a copy
+	if err != nil {
+		return nil
 	}
+	*req.URL = last.url
+	req.RequestURI, req.Host, req.Header, req.ContentLength = uri, hosts[0], h.header, max(h.length, 0)
+	return req
 }
 
 // target is what a request is for.

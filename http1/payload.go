@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"context"
 	"io"
 	"net/http"
 	"strconv"
@@ -44,7 +43,7 @@ func newPayload(req *http.Request) (*payload, error) {
 		return p, nil
 	}
 	if b, ok := req.Body.(interface{ Buffered() int }); !ok || int64(b.Buffered()) < p.length {
-		stop := context.AfterFunc(req.Context(), p.interrupt)
+		stop := afterEnd(req.Context(), p.interrupt)
 		defer stop()
 	}
 	p.memory = make([]byte, p.length)

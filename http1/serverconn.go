@@ -1,7 +1,6 @@
 package http1
 
 import (
-	"context"
 	"errors"
 	"io"
 	"net"
@@ -28,9 +27,9 @@ type serverConn struct {
 	out  []byte // what is to be written, in turn with
 	held []byte // the beginning of an answer whose length is not known yet
 
-	gone   atomic.Bool // the client has hung up; see hangups
-	read   atomic.Bool // the request under way was read to its end, and no other follows
-	cancel atomic.Pointer[context.CancelFunc]
+	gone atomic.Bool             // the client has hung up; see hangups
+	read atomic.Bool             // the request under way was read to its end, and no other follows
+	call atomic.Pointer[Context] // of the request under way
 }
 
 // readBuffer bounds the head of a plain request.
@@ -74,11 +73,13 @@ func (c *serverConn) next(timeout time.Duration) (*http.Request, error) {
 	c.deadline(timeout)
 	for begun := c.r < c.w; ; begun = true {
 		if h, size, ok := parseHead(c.buf[c.r:c.w]); ok {
-			req := h.request(&c.last)
+			ctx := NewContext(c.s.base)
+			req := h.request(ctx, &c.last)
 			if req == nil || !c.s.Plain(req.Method, req.RequestURI) {
 				return nil, errNotPlain
 			}
 			c.working.Store(true)
+			c.call.Store(ctx)
 			c.r += size
 			return req, nil
 		} else if size < 0 || c.w-c.r == len(c.buf) {
@@ -116,10 +117,9 @@ func (c *serverConn) handOver() {
 
 // handle answers a request; false if the connection must be closed.
 func (c *serverConn) handle(req *http.Request) (more bool) {
-	ctx, cancel := context.WithCancel(c.s.base)
-	defer cancel()
+	ctx := c.call.Load()
+	defer ctx.Cancel(nil)
 	body := &incoming{c: c, left: req.ContentLength}
-	c.cancel.Store(&cancel)
 	c.read.Store(false)
 	_ = c.net.SetReadDeadline(time.Time{})
 	if req.RemoteAddr = c.remote; body.left > 0 {
@@ -129,13 +129,13 @@ func (c *serverConn) handle(req *http.Request) (more bool) {
 		c.readAll()
 	}
 	w := &response{c: c, header: make(http.Header, 8), length: unknown}
-	if !c.call(w, req.WithContext(ctx)) {
+	if !c.run(w, req) {
 		return false
 	}
 	if w.finish() != nil {
 		return false
 	}
-	c.cancel.Store(nil)
+	c.call.Store(nil)
 	if w.deadline {
 		_ = c.net.SetWriteDeadline(time.Time{})
 	}
@@ -150,9 +150,9 @@ func (c *serverConn) handle(req *http.Request) (more bool) {
 	return !c.s.closing.Load()
 }
 
-// call calls the handler; false if that panicked, as it does on purpose to
+// run calls the handler; false if that panicked, as it does on purpose to
 // break the connection.
-func (c *serverConn) call(w *response, req *http.Request) (ok bool) {
+func (c *serverConn) run(w *response, req *http.Request) (ok bool) {
 	defer func() {
 		if v := recover(); v != nil && v != http.ErrAbortHandler { //nolint:errorlint // as net/http compares it
 			c.s.logf("http1: panic serving %v: %v\n%s", c.remote, v, debug.Stack())
@@ -193,8 +193,13 @@ func (c *serverConn) checkGone() {
 	if more, err := hasMore(c.net); more && err == nil {
 		return
 	}
-	if cancel := c.cancel.Load(); cancel != nil {
-		(*cancel)()
+	c.cancel()
+}
+
+// cancel ends the context of the request under way.
+func (c *serverConn) cancel() {
+	if ctx := c.call.Load(); ctx != nil {
+		ctx.Cancel(nil)
 	}
 }
 
@@ -221,9 +226,7 @@ func (b *incoming) Read(p []byte) (n int, err error) {
 		if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
-		if cancel := c.cancel.Load(); cancel != nil {
-			(*cancel)()
-		}
+		c.cancel()
 		return n, err
 	}
 	if b.left -= int64(n); b.left == 0 {

@@ -71,7 +71,7 @@ func (t *Transport) RoundTrip(req *http.Request) (*http.Response, error) {
 // orCause is why a context ended, if it did, else err.
 func orCause(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return context.Cause(ctx)
+		return causeOf(ctx)
 	}
 	return err
 }
@@ -96,7 +96,7 @@ func (t *Transport) Close() {
 // get returns a connection that was kept, or a new one.
 func (t *Transport) get(ctx context.Context) (*conn, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, context.Cause(ctx)
+		return nil, causeOf(ctx)
 	}
 	for {
 		c, err := t.kept()
@@ -286,7 +286,7 @@ func (c *conn) delivered() bool {
 // roundTrip sends the request and reads the answer's head.
 func (c *conn) roundTrip(req *http.Request, p *payload) (*http.Response, error) {
 	ctx := req.Context()
-	stop := context.AfterFunc(ctx, c.Close)
+	stop := afterEnd(ctx, c.Close)
 	resp, err := c.exchange(req, p)
 	if err != nil {
 		stop()

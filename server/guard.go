@@ -27,10 +27,12 @@ func guard(next http.Handler) http.Handler {
 			deny(w, "this server answers on loopback only, not as "+r.Host)
 			return
 		}
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header()["X-Content-Type-Options"] = nosniff
 		inner.ServeHTTP(w, r)
 	})
 }
+
+var nosniff = []string{"nosniff"} // nobody changes it
 
 // The bounds of reading what is left of a request that was answered.
 const (
@@ -71,6 +73,14 @@ func (b *endedBody) Read(p []byte) (int, error) {
 		b.ended.Store(true)
 	}
 	return n, err
+}
+
+// Buffered is how many bytes can be read without waiting.
+func (b *endedBody) Buffered() int {
+	if r, ok := b.ReadCloser.(interface{ Buffered() int }); ok {
+		return r.Buffered()
+	}
+	return 0
 }
 
 func isLoopbackHost(hostport string) bool {
