@@ -16,6 +16,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/gateway"
+	"github.com/isolde-run/isolde/http1"
 )
 
 // Front serves InvokeAgentRuntime in the form that SDKs send, and leaves all
@@ -151,6 +152,15 @@ func (b *requestBody) Buffered() int {
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
 	if errors.Is(err, io.EOF) {
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+// WriteTo is for http1.Copy.
+func (b *requestBody) WriteTo(w io.Writer) (int64, error) {
+	n, err := http1.Copy(w, b.Reader)
+	if err == nil {
 		b.ended.Store(true)
 	}
 	return n, err
@@ -299,19 +309,16 @@ func copyHeader(dst, src http.Header) {
 	}
 }
 
-// The sizes answers are copied by, measured in bench/ Bulk: the largest one
-// where no part has to be passed on at once. A stream mostly waits, and so with
-// the smallest; it gets more once it fills that.
+// The sizes streams are copied by. A stream mostly waits, and so with the
+// smaller one; it gets the other once it fills that.
 const (
 	waitBuffer   = 4 << 10
 	streamBuffer = 64 << 10
-	bulkBuffer   = 256 << 10
 )
 
 var (
 	waitBuffers   = sync.Pool{New: func() any { return new([waitBuffer]byte) }}
 	streamBuffers = sync.Pool{New: func() any { return new([streamBuffer]byte) }}
-	bulkBuffers   = sync.Pool{New: func() any { return new([bulkBuffer]byte) }}
 )
 
 // copyWhole passes on an answer that is here as a whole. The invocation ends
@@ -345,9 +352,7 @@ func copyBody(w io.Writer, rc *http.ResponseController, resp *gateway.Response) 
 	if resp.Streams() {
 		return copyStream(w, rc, resp)
 	}
-	pooled := bulkBuffers.Get().(*[bulkBuffer]byte)
-	defer bulkBuffers.Put(pooled)
-	_, err := io.CopyBuffer(struct{ io.Writer }{w}, struct{ io.Reader }{resp.Body}, pooled[:])
+	_, err := resp.Body.WriteTo(w)
 	return err
 }
 

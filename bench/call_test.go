@@ -78,6 +78,9 @@ func hammer(b *testing.B, clients []*client, body []byte, calls int) (samples, t
 			request := c.request(body)
 			for range calls / len(clients) {
 				d, err := c.try(request)
+				if c.again(err) {
+					d, err = c.try(request)
+				}
 				if err != nil {
 					return fmt.Errorf("%s: %w", c.name, err)
 				}

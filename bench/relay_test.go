@@ -120,7 +120,9 @@ func startNginx(b *testing.B, networkDir string, agent netip.AddrPort) (*relay, 
 
 // startCaddy starts Caddy. Debian's cannot be handed a socket, so it listens
 // on the router's own loopback and is dialled there: the router's packet
-// filter looks at what its clients send, too.
+// filter looks at what its clients send, too. Caddy 2.6 breaks off an answer
+// that begins while it still looks for the end of the request, one in some
+// thousand; such calls are made again.
 func startCaddy(b *testing.B, networkDir string, agent netip.AddrPort) (*relay, route, error) {
 	r := &relay{b: b, name: "caddy", dir: tempDir(b), address: "127.0.0.1:8081"}
 	config := r.write("Caddyfile", caddyConfig, agent)
@@ -137,9 +139,11 @@ func startCaddy(b *testing.B, networkDir string, agent netip.AddrPort) (*relay, 
 			b.Error(err)
 		}
 	})
-	return r, newRoute(r.name, "/invocations", "", func(ctx context.Context) (net.Conn, error) {
+	t := newRoute(r.name, "/invocations", "", func(ctx context.Context) (net.Conn, error) {
 		return router.Dial(ctx, netip.MustParseAddrPort(r.address))
-	}), nil
+	})
+	t.flaky = true
+	return r, t, nil
 }
 
 func (r *relay) write(name, config string, agent netip.AddrPort) (path string) {

@@ -62,7 +62,11 @@ func listen(b *testing.B, clients []*client) (first, delay samples) {
 	var all errgroup.Group
 	for i, c := range clients {
 		all.Go(func() (err error) {
-			if firsts[i], delays[i], err = c.listen(); err != nil {
+			firsts[i], delays[i], err = c.listen()
+			if c.again(err) {
+				firsts[i], delays[i], err = c.listen()
+			}
+			if err != nil {
 				return fmt.Errorf("%s: %w", c.name, err)
 			}
 			return nil

@@ -3,6 +3,8 @@ package gateway
 import (
 	"errors"
 	"io"
+
+	"github.com/isolde-run/isolde/http1"
 )
 
 // requestBody is the body of the request to the agent.
@@ -30,6 +32,9 @@ func (b *requestBody) Buffered() int {
 	}
 	return 0
 }
+
+// WriteTo is for http1.Copy.
+func (b *requestBody) WriteTo(w io.Writer) (int64, error) { return http1.Copy(w, b.Reader) }
 
 var errBodyBound = errors.New("payload over the limit")
 

@@ -235,13 +235,27 @@ type Body struct {
 func (b *Body) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
 	if err != nil && err != io.EOF {
-		if b.err == nil {
-			b.err = b.call.failed("broke off its answer", err)
-			b.call.gateway.Logger.Warn("answer broken off", "session", b.call.inv.Session, "request", b.call.inv.RequestID, "err", b.err, "cause", err)
-		}
-		err = b.err
+		err = b.brokenOff(err)
 	}
 	return n, err
+}
+
+// WriteTo writes all of it to w, as cheaply as http1.Copy can. An error is
+// w's, or like that of Read.
+func (b *Body) WriteTo(w io.Writer) (int64, error) {
+	n, err := http1.Copy(w, b.body)
+	if failed := (*http1.ReadError)(nil); errors.As(err, &failed) {
+		err = b.brokenOff(failed.Err)
+	}
+	return n, err
+}
+
+func (b *Body) brokenOff(err error) error {
+	if b.err == nil {
+		b.err = b.call.failed("broke off its answer", err)
+		b.call.gateway.Logger.Warn("answer broken off", "session", b.call.inv.Session, "request", b.call.inv.RequestID, "err", b.err, "cause", err)
+	}
+	return b.err
 }
 
 // Whole says whether all of the body can be read at once.

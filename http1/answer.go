@@ -118,27 +118,30 @@ func (a *answer) Close() error {
 	return nil
 }
 
-// WriteTo writes the body to w, with buffers for bulk.
+// WriteTo is for Copy.
 func (a *answer) WriteTo(w io.Writer) (n int64, err error) {
-	buf := bulkBuffers.Get().(*[bulk]byte)
-	defer bulkBuffers.Put(buf)
-	for {
-		m, err := a.Read(buf[:])
-		if m > 0 {
-			k, err := w.Write(buf[:m])
-			n += int64(k)
-			if err != nil {
-				return n, err
-			}
-		}
-		if err == io.EOF {
-			return n, nil
-		}
-		if err != nil {
-			return n, err
-		}
+	if a.over || a.chunk != nil || a.other != nil || a.left < bulk {
+		return copyBy(w, onlyReader{a})
 	}
+	if n, err = copyBy(w, io.LimitReader(a, int64(a.c.r.Buffered()))); err != nil || a.over {
+		return n, err
+	}
+	moved, ok, err := splice(w, a.c.net, a.left)
+	if !ok {
+		m, err := copyBy(w, onlyReader{a})
+		return n + m, err
+	}
+	a.left -= moved
+	if failed := (*ReadError)(nil); errors.As(err, &failed) {
+		a.end(failed.Err)
+	} else if err == nil {
+		a.end(io.EOF)
+	}
+	return n + moved, err
 }
+
+// onlyReader hides what else a reader can do.
+type onlyReader struct{ io.Reader }
 
 func isClosed(ch <-chan struct{}) bool {
 	select {

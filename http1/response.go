@@ -1,6 +1,7 @@
 package http1
 
 import (
+	"io"
 	"net"
 	"net/http"
 	"strconv"
@@ -178,6 +179,26 @@ func (w *response) writeLong(p []byte) error {
 }
 
 var lineEnd = []byte("\r\n")
+
+// spliceFrom writes n bytes of another connection, in the kernel.
+func (w *response) spliceFrom(src *net.TCPConn, n int64) (moved int64, err error) {
+	if w.status == 0 {
+		w.WriteHeader(http.StatusOK)
+	}
+	if w.length == unknown {
+		return copyBy(w, io.LimitReader(src, n))
+	}
+	if w.written+n > w.length || !w.mayHaveBody() {
+		return 0, http.ErrContentLength
+	}
+	w.begin(unknown)
+	if err := w.flush(); err != nil {
+		return 0, err
+	}
+	moved, err = w.c.net.ReadFrom(&io.LimitedReader{R: src, N: n})
+	w.written += moved
+	return moved, err
+}
 
 // FlushError sends what was written, the head at least.
 func (w *response) FlushError() error {

@@ -5,6 +5,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -234,6 +235,27 @@ func (b *incoming) Read(p []byte) (n int, err error) {
 		err = io.EOF
 	}
 	return n, err
+}
+
+// WriteTo is for Copy.
+func (b *incoming) WriteTo(w io.Writer) (n int64, err error) {
+	if n, err = copyBy(w, io.LimitReader(b, int64(b.Buffered()))); err != nil || b.left == 0 {
+		return n, err
+	}
+	if b.left >= bulk {
+		moved, ok, err := splice(w, b.c.net, b.left)
+		if b.left -= moved; ok {
+			switch failed := (*ReadError)(nil); {
+			case err == nil:
+				b.c.readAll()
+			case errors.As(err, &failed) && !errors.Is(err, os.ErrDeadlineExceeded):
+				b.c.cancel()
+			}
+			return n + moved, err
+		}
+	}
+	m, err := copyBy(w, onlyReader{b})
+	return n + m, err
 }
 
 // Close does nothing: what is left of a body is the connection's to skip.

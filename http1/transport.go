@@ -19,7 +19,7 @@ import (
 type Transport struct {
 	Dial        func(context.Context) (net.Conn, error)
 	MaxIdle     int           // connections kept; default 1,024
-	IdleTimeout time.Duration // how long they are kept; default 3 s
+	IdleTimeout time.Duration // how long they are kept; default 1 min
 
 	mu     sync.Mutex
 	conns  map[*conn]struct{}
@@ -205,7 +205,7 @@ func (t *Transport) closeIdle() {
 
 func (t *Transport) idleTimeout() time.Duration {
 	if t.IdleTimeout == 0 {
-		return 3 * time.Second
+		return time.Minute
 	}
 	return t.IdleTimeout
 }

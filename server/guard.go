@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/isolde-run/isolde/http1"
 )
 
 // guard keeps web pages away from a server that trusts whoever reaches its
@@ -70,6 +72,15 @@ type endedBody struct {
 func (b *endedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
 	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // which interrupts, and ends nothing
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+// WriteTo is for http1.Copy.
+func (b *endedBody) WriteTo(w io.Writer) (int64, error) {
+	n, err := http1.Copy(w, b.ReadCloser)
+	if failed := (*http1.ReadError)(nil); err == nil || errors.As(err, &failed) && !errors.Is(err, os.ErrDeadlineExceeded) {
 		b.ended.Store(true)
 	}
 	return n, err

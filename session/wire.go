@@ -20,9 +20,8 @@ func newWire(box sandbox.Sandbox, port int) *wire {
 		Dial: func(ctx context.Context) (net.Conn, error) { return box.Dial(ctx, port) },
 		// A dial visits another namespace; bench/ Stream shows its price.
 		MaxIdle: 1024,
-		// uvicorn closes a kept-alive connection after 5 s; ours must go first,
-		// or a request meets the close.
-		IdleTimeout: 3 * time.Second,
+		// Agents close sooner (uvicorn after 5 s), and may.
+		IdleTimeout: time.Minute,
 	}}
 }
 
