@@ -48,7 +48,11 @@ func benchmarkBulk(b *testing.B, driver string) {
 			way := &ways[i]
 			inTurn(u.rounds, len(clients), func(side int) {
 				before := c.used[side]()
-				d, err := clients[side][0].move(way.body, way.back, buf)
+				client := clients[side][0]
+				d, err := client.move(way.body, way.back, buf)
+				if client.again(err) {
+					d, err = client.move(way.body, way.back, buf)
+				}
 				way.used[side] = way.used[side].plus(c.used[side]().minus(before))
 				if err != nil {
 					b.Fatalf("%s, %s: %v", c.routes[side].name, way.name, err)
