@@ -131,8 +131,11 @@ func (h *head) request(ctx context.Context, last *target) *http.Request {
 	if !isToken(method) || proto != "HTTP/1.1" || h.chunked || h.close || len(hosts) != 1 || !isHost(hosts[0]) {
 		return nil
 	}
+	if uri == "" {
+		return nil
+	}
 	if last.uri != uri {
-		if uri == "" || uri[0] != '/' || strings.ContainsAny(uri, "\t#") {
+		if uri[0] != '/' || strings.ContainsAny(uri, "\t#") {
 			return nil
 		}
 		u, err := url.ParseRequestURI(uri)
@@ -172,6 +175,9 @@ func (h *head) response(req *http.Request) *http.Response {
 	resp := &http.Response{
 		Status: status, StatusCode: int(n), Proto: proto, ProtoMajor: 1, ProtoMinor: 1,
 		Header: h.header, ContentLength: h.length, Close: h.close, Request: req,
+	}
+	if h.close {
+		delete(h.header, connection)
 	}
 	if h.chunked {
 		delete(h.header, transferEncoding)

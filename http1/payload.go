@@ -6,6 +6,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"time"
 )
 
 // Bodies up to inMemory are read before they are sent, and what is not more
@@ -93,6 +94,24 @@ func (c *conn) write(body io.Reader, length int64) (n int64, err error) {
 		err = &ReadError{io.ErrUnexpectedEOF}
 	}
 	return n, err
+}
+
+// settleTime is how long an answer waits for a sender, as net/http's does.
+const settleTime = 50 * time.Millisecond
+
+// settle waits a moment for a sender that is probably done: the server has read
+// all of the body as soon as the kernel has it, and may be faster to answer
+// than the sender to return. Without it, both connections would be given up.
+func (p *payload) settle() {
+	if p.sent == nil {
+		return
+	}
+	wait := time.NewTimer(settleTime)
+	defer wait.Stop()
+	select {
+	case <-p.sent:
+	case <-wait.C:
+	}
 }
 
 // wait ends a sender that still runs and returns when it has.

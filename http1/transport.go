@@ -323,6 +323,7 @@ func (c *conn) exchange(req *http.Request, p *payload) (*http.Response, error) {
 			return nil, err
 		}
 		if resp.StatusCode >= 200 || resp.StatusCode == http.StatusSwitchingProtocols {
+			p.settle()
 			return resp, nil
 		}
 	}
