@@ -6,10 +6,12 @@ import (
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockagentcore"
@@ -20,6 +22,7 @@ import (
 	"github.com/isolde-run/isolde/agentcore"
 	"github.com/isolde-run/isolde/catalog"
 	"github.com/isolde-run/isolde/gateway"
+	"github.com/isolde-run/isolde/http1"
 	"github.com/isolde-run/isolde/image"
 	"github.com/isolde-run/isolde/sandbox"
 	"github.com/isolde-run/isolde/sandbox/sandboxtest"
@@ -76,13 +79,12 @@ func newBed(t *testing.T, agent http.Handler) *bed {
 	}
 	t.Cleanup(func() { agents.Close() })
 	mux := http.NewServeMux()
-	(&agentcore.Handler{
+	api := &agentcore.Handler{
 		Gateway: &gateway.Gateway{Catalog: agents, Sessions: b.sessions, Logger: log},
 		Catalog: agents, Sessions: b.sessions, Store: store, Locality: b.locality,
-	}).Register(mux)
-	srv := httptest.NewServer(mux)
-	t.Cleanup(srv.Close)
-	b.url = srv.URL
+	}
+	api.Register(mux)
+	b.serve(t, api.Front(mux))
 
 	d, err := agents.Deploy(t.Context(), "echo", isolde.VersionSpec{Entrypoint: []string{"agent"}}, bytes.NewReader(make([]byte, 1024)), func(image.Progress) {})
 	if err != nil {
@@ -95,12 +97,36 @@ func newBed(t *testing.T, agent http.Handler) *bed {
 		return aws.Credentials{AccessKeyID: "any", SecretAccessKey: "any"}, nil
 	})
 	b.data = bedrockagentcore.New(bedrockagentcore.Options{
-		Region: "us-west-2", BaseEndpoint: aws.String(srv.URL), HTTPClient: client, Credentials: credentials,
+		Region: "us-west-2", BaseEndpoint: aws.String(b.url), HTTPClient: client, Credentials: credentials,
 	})
 	b.control = bedrockagentcorecontrol.New(bedrockagentcorecontrol.Options{
-		Region: "us-west-2", BaseEndpoint: aws.String(srv.URL), HTTPClient: client, Credentials: credentials,
+		Region: "us-west-2", BaseEndpoint: aws.String(b.url), HTTPClient: client, Credentials: credentials,
 	})
 	return b
+}
+
+// serve serves as package server does.
+func (b *bed) serve(t *testing.T, h http.Handler) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http1.Server{
+		HTTP:  &http.Server{Handler: h, ReadHeaderTimeout: time.Minute},
+		Plain: func(_, target string) bool { return strings.HasPrefix(target, "/runtimes/") },
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if srv.Shutdown(ctx) != nil {
+			srv.Close()
+		}
+		<-served
+	})
+	b.url = "http://" + l.Addr().String()
 }
 
 // post sends a plain HTTP request to the data plane.

@@ -310,15 +310,15 @@ func copyHeader(dst, src http.Header) {
 }
 
 // The sizes streams are copied by. A stream mostly waits, and so with the
-// smaller one; it gets the other once it fills that.
+// smaller one; while it fills that it gets the other.
 const (
-	waitBuffer   = 4 << 10
-	streamBuffer = 64 << 10
+	waitBuffer = 4 << 10
+	bulkBuffer = 256 << 10
 )
 
 var (
-	waitBuffers   = sync.Pool{New: func() any { return new([waitBuffer]byte) }}
-	streamBuffers = sync.Pool{New: func() any { return new([streamBuffer]byte) }}
+	waitBuffers = sync.Pool{New: func() any { return new([waitBuffer]byte) }}
+	bulkBuffers = sync.Pool{New: func() any { return new([bulkBuffer]byte) }}
 )
 
 // copyWhole passes on an answer that is here as a whole. The invocation ends
@@ -360,23 +360,15 @@ func copyBody(w io.Writer, rc *http.ResponseController, resp *gateway.Response) 
 func copyStream(w io.Writer, rc *http.ResponseController, resp *gateway.Response) error {
 	small := waitBuffers.Get().(*[waitBuffer]byte)
 	defer waitBuffers.Put(small)
-	buf := small[:]
 	if !resp.Body.Ready() {
 		if err := rc.Flush(); err != nil { // the header, before the first part
 			return err
 		}
 	}
 	for {
-		n, err := resp.Body.Read(buf)
-		if n > 0 {
-			if _, err := w.Write(buf[:n]); err != nil {
-				return err
-			}
-			if !errors.Is(err, io.EOF) {
-				if err := rc.Flush(); err != nil {
-					return err
-				}
-			}
+		n, err := copyPart(w, rc, resp.Body, small[:])
+		if n == len(small) && err == nil {
+			err = copyMuch(w, rc, resp.Body)
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
@@ -384,10 +376,31 @@ func copyStream(w io.Writer, rc *http.ResponseController, resp *gateway.Response
 		if err != nil {
 			return err
 		}
-		if n == len(small) && len(buf) == len(small) {
-			large := streamBuffers.Get().(*[streamBuffer]byte)
-			defer streamBuffers.Put(large)
-			buf = large[:]
+	}
+}
+
+// copyMuch copies by large parts for as long as they come.
+func copyMuch(w io.Writer, rc *http.ResponseController, body io.Reader) error {
+	buf := bulkBuffers.Get().(*[bulkBuffer]byte)
+	defer bulkBuffers.Put(buf)
+	for {
+		n, err := copyPart(w, rc, body, buf[:])
+		if n <= waitBuffer || err != nil {
+			return err
 		}
 	}
+}
+
+// copyPart copies what one Read brings; io.EOF is the end of the body.
+func copyPart(w io.Writer, rc *http.ResponseController, body io.Reader, buf []byte) (n int, err error) {
+	n, err = body.Read(buf)
+	if n > 0 {
+		if _, err := w.Write(buf[:n]); err != nil {
+			return n, err
+		}
+		if err == nil {
+			err = rc.Flush()
+		}
+	}
+	return n, err
 }
