@@ -11,9 +11,11 @@ import (
 	"github.com/isolde-run/isolde/sandbox"
 )
 
+var errEnded = errors.New("session ended")
+
 // Bounds of commands, from the service model and the limits page.
 const (
-	MaxCommand            = 64 << 10           // characters of a command
+	MaxCommand            = 64 << 10          // characters of a command
 	MaxCommandOutput      = isolde.MaxPayload // bytes, stdout and stderr together
 	DefaultCommandTimeout = 5 * time.Minute
 	MaxCommandTimeout     = time.Hour
