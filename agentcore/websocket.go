@@ -9,13 +9,9 @@ import (
 	"strings"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/auth/jwt"
 	"github.com/isolde-run/isolde/ws"
 )
-
-// bearerProtocol is the WebSocket subprotocol by which browsers, which cannot
-// set headers, send a token: beside it they offer one more, this name, a dot
-// and the token. It is the only one that AgentCore answers.
-const bearerProtocol = "base64UrlBearerAuthorization"
 
 // webSocket serves InvokeAgentRuntimeWithWebSocketStream. What goes wrong
 // before the handshake is over is an ordinary HTTP error.
@@ -40,8 +36,9 @@ func (h *Handler) webSocket(w http.ResponseWriter, r *http.Request) {
 	delete(answer, "Content-Length")
 	answer["Connection"], answer["Upgrade"] = []string{"Upgrade"}, []string{"websocket"}
 	answer["Sec-WebSocket-Accept"] = []string{ws.Accept(key)}
-	if slices.Contains(ws.Protocols(r.Header), bearerProtocol) {
-		answer["Sec-WebSocket-Protocol"] = []string{bearerProtocol}
+	// The one subprotocol that AgentCore answers, by which browsers send tokens.
+	if slices.Contains(ws.Protocols(r.Header), jwt.Subprotocol) {
+		answer["Sec-WebSocket-Protocol"] = []string{jwt.Subprotocol}
 	}
 	conn, buffered, err := http.NewResponseController(w).Hijack()
 	if err != nil { // HTTP/2, which has another handshake

@@ -9,4 +9,5 @@ type Refusal struct {
 	Text   string // the beginning of its body, for the operator's log
 }
 
+// Error is the status and the text.
 func (r *Refusal) Error() string { return fmt.Sprintf("status %d: %s", r.Status, r.Text) }

@@ -58,8 +58,12 @@ func (a *Attachment) Ended() (reason string, fault bool) {
 	case <-wait.C:
 		return "", false
 	}
-	cause := a.s.end.cause
-	return "the session ended: it " + a.s.end.reason, cause == "exited" || cause == "unhealthy"
+	switch e := a.s.end; e.cause {
+	case "exited":
+		return "the session ended: " + e.reason, true // it is about the agent
+	default:
+		return "the session ended: it " + e.reason, e.cause == "unhealthy"
+	}
 }
 
 // Detach ends the hold. Idempotent.

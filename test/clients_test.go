@@ -36,6 +36,8 @@ type line struct {
 	Code        string  `json:"code"`
 	Status      int     `json:"status"`
 	Message     string  `json:"message"`
+	ExitCode    int     `json:"exitCode"`
+	Outcome     string  `json:"outcome"`
 }
 
 // client is one of the AWS SDKs in other languages, installed and ready.

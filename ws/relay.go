@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -32,6 +33,10 @@ type Relay struct {
 	// Lost says what to tell a client whose agent's connection ended without
 	// a Close; err is what was met.
 	Lost func(err error) *Closure
+
+	// over is set once the peers are being told to close. What they answer is
+	// not passed on: an echoed Close would reach the other side before its own.
+	over atomic.Bool
 }
 
 // side says whose fault an end is.
@@ -80,6 +85,7 @@ func (r *Relay) Run(ctx context.Context) error {
 	pumps[agent].Go(func() { ends <- r.pump(ctx, agent) })
 
 	toClient, toAgent, err := r.wait(ctx, ends)
+	r.over.Store(true)
 	cancel() // a frame that is held back goes nowhere now
 	deadline := time.Now().Add(linger)
 	var wg sync.WaitGroup
@@ -190,6 +196,10 @@ func (r *Relay) pump(ctx context.Context, from side) end {
 				done()
 				return end{from, true, errEnded}
 			}
+		}
+		if r.over.Load() {
+			done()
+			return end{from, true, errEnded}
 		}
 		err = dst.send(frame, h.op == opClose)
 		done()

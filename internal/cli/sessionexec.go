@@ -62,7 +62,6 @@ command is activity: its session does not end of idleness.`,
 			return nil
 		},
 	}
-	c.Flags().SetInterspersed(false) // what follows SESSION is the command's
 	a.serverFlag(c)
 	a.agentFlag(c, &agent, "`agent` of the session, where the id is not unique")
 	c.Flags().DurationVar(&timeout, "timeout", 5*time.Minute, "kill it after this `duration`, at most 1h")

@@ -6,12 +6,15 @@ stream ARN PROMPT   the streaming snippet of AWS's tutorial: {"prompt": PROMPT},
 json   ARN PAYLOAD  send PAYLOAD as application/json, print the whole answer
 big    ARN BYTES    send so many bytes to the echo agent, check length and SHA-256 of what it got
 stop   ARN          stop the session of --session
+command ARN LINE    run LINE in the session, for --timeout seconds at most
 
 The server comes from AWS_ENDPOINT_URL_BEDROCK_AGENTCORE, credentials and
 region from the environment. Lines on standard output:
 
     {"event": "response", "seconds", "statusCode", "contentType", "runtimeSessionId", "requestId"}
     {"event": "chunk", "seconds", "data"}            a line of an event stream, when it was there
+    {"event": "stdout" | "stderr", "seconds", "data"}    what a command printed
+    {"event": "exit", "seconds", "exitCode", "outcome"}  how it ended
     {"event": "end", "seconds", "bytes", "sha256"}   and "body" in the modes json and big
     {"event": "error", "seconds", "exception", "code", "status", "message", "requestId"}
 
@@ -101,6 +104,22 @@ class Run:
         self.say("response", contentType=None, **self.outcome(response))
         self.say("end", bytes=0, sha256=hashlib.sha256().hexdigest())
 
+    def command(self):
+        body = {"command": self.args.argument}
+        if self.args.timeout is not None:
+            body["timeout"] = self.args.timeout
+        optional = {"runtimeSessionId": self.args.session} if self.args.session else {}
+        response = self.client.invoke_agent_runtime_command(
+            agentRuntimeArn=self.args.arn, qualifier=self.args.qualifier, body=body, **optional
+        )
+        self.say("response", contentType=response.get("contentType"), **self.outcome(response))
+        for event in response["stream"]:
+            chunk = event["chunk"]
+            for name, text in chunk.get("contentDelta", {}).items():
+                self.say(name, data=text)
+            if "contentStop" in chunk:
+                self.say("exit", exitCode=chunk["contentStop"]["exitCode"], outcome=chunk["contentStop"]["status"])
+
     def end(self, body):
         text = body.decode(errors="replace")
         self.say("end", bytes=len(body), sha256=hashlib.sha256(body).hexdigest(), body=text)
@@ -125,7 +144,7 @@ def error(e):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("mode", choices=["stream", "json", "big", "stop"])
+    parser.add_argument("mode", choices=["stream", "json", "big", "stop", "command"])
     parser.add_argument("arn")
     parser.add_argument("argument", nargs="?")
     parser.add_argument("--session", help="runtimeSessionId; boto3 makes one up")
@@ -134,6 +153,7 @@ def main():
     parser.add_argument("--content-type")
     parser.add_argument("--accept")
     parser.add_argument("--chunk-size", type=int, default=1, help="of iter_lines; it waits until so many bytes came")
+    parser.add_argument("--timeout", type=int, help="of a command, in seconds")
     parser.add_argument("--no-validation", action="store_true", help="let the server judge the parameters")
     args = parser.parse_args()
     if args.mode == "stop" and not args.session:

@@ -6,10 +6,11 @@ import { parseArgs } from 'node:util'
 import {
   BedrockAgentCoreClient,
   InvokeAgentRuntimeCommand,
+  InvokeAgentRuntimeCommandCommand,
   StopRuntimeSessionCommand,
 } from '@aws-sdk/client-bedrock-agentcore'
 
-const modes = { stream, json, big, stop }
+const modes = { stream, json, big, stop, command }
 
 const { values: options, positionals } = parseArgs({
   allowPositionals: true,
@@ -19,11 +20,12 @@ const { values: options, positionals } = parseArgs({
     user: { type: 'string' },
     'content-type': { type: 'string' },
     accept: { type: 'string' },
+    timeout: { type: 'string' },
   },
 })
 const [mode, arn, argument] = positionals
 if (!(mode in modes) || !arn || (mode === 'stop' ? !options.session : argument === undefined)) {
-  console.error('usage: js_client.mjs stream|json|big|stop ARN [ARGUMENT] [options]; see boto3_client.py')
+  console.error('usage: js_client.mjs stream|json|big|stop|command ARN [ARGUMENT] [options]; see boto3_client.py')
   process.exit(2)
 }
 
@@ -62,6 +64,30 @@ async function stream() {
     }
   }
   say('end', { bytes, sha256: digest.digest('hex') }) // of the lines, without their ends
+}
+
+async function command() {
+  const body = { command: argument, ...(options.timeout && { timeout: Number(options.timeout) }) }
+  const response = await client.send(
+    new InvokeAgentRuntimeCommandCommand({
+      agentRuntimeArn: arn,
+      qualifier: options.qualifier,
+      runtimeSessionId: options.session,
+      body,
+    }),
+  )
+  say('response', {
+    statusCode: response.$metadata.httpStatusCode,
+    contentType: response.contentType ?? null,
+    runtimeSessionId: response.runtimeSessionId ?? null,
+    requestId: response.$metadata.requestId ?? null,
+  })
+  for await (const { chunk } of response.stream) {
+    for (const name of ['stdout', 'stderr']) {
+      if (chunk.contentDelta?.[name]) say(name, { data: chunk.contentDelta[name] })
+    }
+    if (chunk.contentStop) say('exit', { exitCode: chunk.contentStop.exitCode, outcome: chunk.contentStop.status })
+  }
 }
 
 async function json() {
