@@ -234,7 +234,7 @@ type Body struct {
 // *isolde.Error: the agent broke off, or a limit was reached.
 func (b *Body) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = b.brokenOff(err)
 	}
 	return n, err
