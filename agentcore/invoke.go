@@ -210,7 +210,7 @@ func (h *Handler) stopSession(w http.ResponseWriter, r *http.Request) {
 // sessionID reads the caller's session id; a caller without one gets a fresh
 // session, as SDKs do by filling in a UUID.
 func sessionID(r *http.Request) (isolde.SessionID, error) {
-	id := r.Header.Get(HeaderSession)
+	id := first(r.Header[HeaderSession])
 	if id == "" {
 		return isolde.NewSessionID(), nil
 	}
