@@ -1,6 +1,6 @@
 // Package bench measures Isolde against what it stands on: a session's start
 // against the bare sandbox, a call through the gateway against a call straight
-// to the agent, a sandbox's memory against the agent's own. RESULTS.md holds
+// to the agent and one through nginx and Caddy, a sandbox's memory against the agent's own. RESULTS.md holds
 // what came out, and how to read it.
 //
 //	make bench                                                    # everything, about five minutes
