@@ -3,6 +3,7 @@ package agentcore_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"maps"
@@ -230,7 +231,9 @@ func (b *bed) listen(t *testing.T, h http.Handler) {
 		if srv.Shutdown(ctx) != nil {
 			srv.Close()
 		}
-		<-served
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("serve: %v", err)
+		}
 	})
 	b.url = "http://" + l.Addr().String()
 }

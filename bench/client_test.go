@@ -82,7 +82,7 @@ func (c *client) again(err error) bool {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
-	conn, err := c.route.dial(ctx)
+	conn, err := c.dial(ctx)
 	if err != nil {
 		return false
 	}

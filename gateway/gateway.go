@@ -13,6 +13,7 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/isolde-run/isolde"
@@ -234,7 +235,7 @@ type Body struct {
 // *isolde.Error: the agent broke off, or a limit was reached.
 func (b *Body) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	if err != nil && err != io.EOF {
+	if err != nil && !errors.Is(err, io.EOF) {
 		err = b.brokenOff(err)
 	}
 	return n, err
@@ -288,6 +289,11 @@ func (b *Body) Close() error {
 }
 
 func isStream(h http.Header) bool {
-	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	return err == nil && t == "text/event-stream"
+	const stream = "text/event-stream"
+	values := h["Content-Type"]
+	if len(values) == 0 || len(values[0]) < len(stream) || !strings.EqualFold(values[0][:len(stream)], stream) {
+		return false
+	}
+	t, _, err := mime.ParseMediaType(values[0])
+	return err == nil && t == stream
 }

@@ -52,14 +52,14 @@ func (a *answer) Read(b []byte) (n int, err error) {
 	case a.other != nil:
 		n, err = a.other.Read(b)
 	case a.chunk != nil:
-		if n, err = a.chunk.Read(b); err == io.EOF {
+		if n, err = a.chunk.Read(b); errors.Is(err, io.EOF) {
 			err = a.endChunks()
 		}
 	default:
 		n, err = a.c.r.Read(b[:min(int64(len(b)), a.left)])
 		if a.left -= int64(n); a.left == 0 {
 			err = io.EOF
-		} else if err == io.EOF {
+		} else if errors.Is(err, io.EOF) {
 			err = io.ErrUnexpectedEOF
 		}
 	}
@@ -100,7 +100,7 @@ func (a *answer) end(err error) {
 	a.over, a.err = true, err
 	running := a.p.sent != nil && !isClosed(a.p.sent)
 	stopped := a.stop()
-	if err == io.EOF && stopped && !a.close && !running && !a.p.rest && a.c.r.Buffered() == 0 {
+	if errors.Is(err, io.EOF) && stopped && !a.close && !running && !a.p.rest && a.c.r.Buffered() == 0 {
 		a.c.t.keep(a.c)
 		return
 	}

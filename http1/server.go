@@ -48,6 +48,9 @@ func (s *Server) Serve(l net.Listener) error {
 	s.hangups, s.listener, s.conns = h, l, make(map[*serverConn]struct{})
 	s.handed = &handed{conns: make(chan net.Conn), closed: make(chan struct{}), addr: l.Addr()}
 	s.base = context.WithValue(context.WithValue(context.Background(), http.ServerContextKey, s.HTTP), http.LocalAddrContextKey, l.Addr())
+	if s.closing.Load() { // before it began
+		l.Close()
+	}
 	s.mu.Unlock()
 	served := make(chan error, 1)
 	go func() { served <- s.HTTP.Serve(s.handed) }()

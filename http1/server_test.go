@@ -226,6 +226,30 @@ func TestConnectionsThatSayNothingAreClosed(t *testing.T) {
 	}
 }
 
+func TestHeadThatTricklesInIsCutOff(t *testing.T) {
+	addr, _ := startServer(t, true, talk, func(s *http.Server) { s.ReadHeaderTimeout = 50 * time.Millisecond })
+	c, _ := dial(t, addr, "POST /p/a HTTP/1.1\r\nHost: x\r\nA: ")
+	for range 1000 {
+		if _, err := c.Write([]byte("x")); err != nil {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Error("the connection stays")
+}
+
+func TestCloseBeforeServe(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{HTTP: &http.Server{Handler: http.HandlerFunc(talk)}, Plain: func(_, _ string) bool { return true }}
+	s.Close()
+	if err := s.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		t.Errorf("serve: %v", err)
+	}
+}
+
 func TestShutdownWaitsForRequests(t *testing.T) {
 	working, goOn := make(chan bool), make(chan bool)
 	addr, s := startServer(t, true, func(w http.ResponseWriter, r *http.Request) {

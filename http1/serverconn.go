@@ -72,7 +72,8 @@ var errNotPlain = errors.New("not a plain request")
 // first byte.
 func (c *serverConn) next(timeout time.Duration) (*http.Request, error) {
 	c.deadline(timeout)
-	for begun := c.r < c.w; ; begun = true {
+	waiting := true // for the first byte
+	for {
 		if h, size, ok := parseHead(c.buf[c.r:c.w]); ok {
 			ctx := NewContext(c.s.base)
 			req := h.request(ctx, &c.last)
@@ -89,8 +90,9 @@ func (c *serverConn) next(timeout time.Duration) (*http.Request, error) {
 		if c.r > 0 {
 			c.r, c.w = 0, copy(c.buf[:], c.buf[c.r:c.w])
 		}
-		if begun {
-			c.deadline(c.s.HTTP.ReadHeaderTimeout)
+		if waiting && c.w > 0 {
+			waiting = false
+			c.deadline(c.s.HTTP.ReadHeaderTimeout) // for all of the head, however it trickles in
 		}
 		n, err := c.net.Read(c.buf[c.w:])
 		if c.w += n; n == 0 && err != nil {
