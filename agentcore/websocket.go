@@ -136,7 +136,6 @@ func socketHeader(r *http.Request) (http.Header, error) {
 
 // isHeaderName reports whether a name is a token of RFC 9110.
 func isHeaderName(s string) bool {
-	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
-		return !('a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || strings.ContainsRune("!#$%&'*+-.^_`|~", c))
-	})
+	const tokens = "!#$%&'*+-.^_`|~0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool { return !strings.ContainsRune(tokens, c) })
 }

@@ -29,7 +29,7 @@ func socketAgent(t *testing.T) http.Handler {
 			t.Errorf("accept: %v", err)
 			return
 		}
-		defer c.CloseNow()
+		defer func() { _ = c.CloseNow() }()
 		c.SetReadLimit(1 << 20)
 		if err := c.Write(r.Context(), websocket.MessageText, fmt.Append(nil, r.URL.Path, " ", r.Header)); err != nil {
 			return
@@ -60,7 +60,7 @@ func (b *bed) connect(t *testing.T, path string, o *websocket.DialOptions) (c *w
 	if err != nil {
 		t.Fatalf("connect: %v", err)
 	}
-	t.Cleanup(func() { c.CloseNow() })
+	t.Cleanup(func() { _ = c.CloseNow() })
 	c.SetReadLimit(1 << 20)
 	return c, resp, read(t, c)
 }
@@ -280,7 +280,7 @@ func TestWebSocketCloses(t *testing.T) {
 	})
 	t.Run("client is gone", func(t *testing.T) {
 		b, c := open(t)
-		c.CloseNow()
+		_ = c.CloseNow()
 		b.awaitInFlight(t, 0)
 	})
 	t.Run("frame too large", func(t *testing.T) {

@@ -51,7 +51,7 @@ func (b *bed) invocations(arn string) string {
 // same sandbox.
 func TestMCP(t *testing.T) {
 	forEachDriver(t, func(t *testing.T, b *bed) {
-		for _, stateless := range []string{"true", "false"} {
+		for i, stateless := range []string{"true", "false"} {
 			t.Run("stateless "+stateless, func(t *testing.T) {
 				t.Setenv("STATELESS", stateless)
 				url := b.invocations(b.deploy("agents/mcp"))
@@ -62,8 +62,12 @@ func TestMCP(t *testing.T) {
 					Counts []int
 				}
 				want := result{[]string{"add", "count"}, 42, []int{1, 2}}
-				if diff := cmp.Diff(want, peer[result](t, "mcp", url, "legacy")); diff != "" {
+				if diff := cmp.Diff(want, peer[result](t, "mcp", url, "legacy", "")); diff != "" {
 					t.Errorf("Python client (-want +got):\n%s", diff)
+				}
+				// Since revision 2026-07-28 MCP has no sessions; the runtime's header makes one.
+				if diff := cmp.Diff(want, peer[result](t, "mcp", url, "auto", string(sessionNumber(i)))); diff != "" {
+					t.Errorf("Python client without MCP sessions (-want +got):\n%s", diff)
 				}
 			})
 		}
@@ -120,8 +124,12 @@ func TestAGUI(t *testing.T) {
 		Events []event
 	}
 	want := result{200, []event{
-		{"RUN_STARTED", ""}, {"TEXT_MESSAGE_START", ""}, {"TEXT_MESSAGE_CONTENT", "hi "}, {"TEXT_MESSAGE_CONTENT", "there "},
-		{"TEXT_MESSAGE_END", ""}, {"RUN_FINISHED", ""},
+		{"RUN_STARTED", ""},
+		{"TEXT_MESSAGE_START", ""},
+		{"TEXT_MESSAGE_CONTENT", "hi "},
+		{"TEXT_MESSAGE_CONTENT", "there "},
+		{"TEXT_MESSAGE_END", ""},
+		{"RUN_FINISHED", ""},
 	}}
 	if diff := cmp.Diff(want, peer[result](t, "agui", b.invocations(arn), "hi there")); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

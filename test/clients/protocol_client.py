@@ -1,7 +1,7 @@
 """Calls an MCP, A2A or AG-UI agent through the server with the protocol's own
 Python SDK, and prints what it got as JSON.
 
-    protocol_client.py mcp URL MODE
+    protocol_client.py mcp URL MODE SESSION
     protocol_client.py a2a URL SESSION TEXT...
     protocol_client.py agui URL TEXT
 """
@@ -15,10 +15,14 @@ import httpx
 SESSION = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
 
 
-async def mcp(url, mode):
+async def mcp(url, mode, session):
+    import httpx2
     from mcp.client.client import Client
+    from mcp.client.streamable_http import streamable_http_client
 
-    async with Client(url, mode=mode) as client:
+    headers = {SESSION: session} if session else {}
+    http = httpx2.AsyncClient(headers=headers, timeout=60)
+    async with Client(streamable_http_client(url, http_client=http), mode=mode) as client:
         tools = [t.name for t in (await client.list_tools()).tools]
         added = (await client.call_tool("add", {"a": 2, "b": 40})).structured_content
         counts = [(await client.call_tool("count", {})).structured_content["result"] for _ in range(2)]
