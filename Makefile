@@ -44,7 +44,7 @@ fmt: $(LINT) ## format the Go code
 
 .PHONY: bench
 bench: build ## measure; bench/RESULTS.md says what and how
-	@scripts/prerequisites python
+	@scripts/prerequisites python proxies
 	$(GO) test -run '^$$' -bench . -benchtime 20x -timeout 30m ./bench
 
 .PHONY: clean

@@ -19,7 +19,7 @@ const module = "github.com/isolde-run/isolde"
 // one line do not know one another, but for the drivers and their seam.
 var layers = [][]string{
 	{"."},
-	{"sandbox", "network", "image/erofs", "ws"},
+	{"sandbox", "network", "image/erofs", "ws", "http1"},
 	{"auth", "image", "objects", "identity", "sandbox/gvisor", "sandbox/process", "sqlite", "telemetry", "console"},
 	{"auth/sigv4", "auth/jwt", "auth/spool", "session"},
 	{"catalog"},

@@ -20,11 +20,9 @@ const (
 )
 
 var (
-	nameRE      = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]{0,47}$`)
-	runtimeIDRE = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]{0,47}-[a-zA-Z0-9]{10}$`)
-	sessionIDRE = regexp.MustCompile(`^[\x21-\x7e]+$`)
-	accountRE   = regexp.MustCompile(`^[0-9]{12}$`)
-	regionRE    = regexp.MustCompile(`^[a-z0-9-]+$`)
+	nameRE    = regexp.MustCompile(`^[a-zA-Z][a-zA-Z0-9_]{0,47}$`)
+	accountRE = regexp.MustCompile(`^[0-9]{12}$`)
+	regionRE  = regexp.MustCompile(`^[a-z0-9-]+$`)
 )
 
 // ValidateName checks the name of an agent runtime or an endpoint. what is
@@ -65,12 +63,39 @@ func NewRuntimeID(name string) RuntimeID {
 	return RuntimeID(name + "-" + string(b[:]))
 }
 
-// ParseRuntimeID checks the form of an id.
+// ParseRuntimeID checks the form of an id. It is called for every request, as
+// is ParseSessionID: neither uses a regular expression.
 func ParseRuntimeID(s string) (RuntimeID, error) {
-	if !runtimeIDRE.MatchString(s) {
+	if !isRuntimeID(s) {
 		return "", Errorf(CodeInvalid, "agent runtime id %q is not of the form <name>-<10 letters or digits>", s)
 	}
 	return RuntimeID(s), nil
+}
+
+// isRuntimeID says whether s is a name, a hyphen and ten alphanumerics.
+func isRuntimeID(s string) bool {
+	name := len(s) - 11
+	if name < 1 || name > 48 || s[name] != '-' || !isLetter(s[0]) {
+		return false
+	}
+	for i := range len(s) {
+		if c := s[i]; i != name && !isLetter(c) && (c < '0' || c > '9') && (c != '_' || i > name) {
+			return false
+		}
+	}
+	return true
+}
+
+func isLetter(c byte) bool { return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' }
+
+// isVisible says whether s holds visible ASCII characters only.
+func isVisible(s string) bool {
+	for i := range len(s) {
+		if s[i] < 0x21 || s[i] > 0x7e {
+			return false
+		}
+	}
+	return true
 }
 
 // ParseSessionID checks a session id: 33 to 256 visible ASCII characters. The
@@ -80,7 +105,7 @@ func ParseSessionID(s string) (SessionID, error) {
 		return "", Errorf(CodeInvalid, "runtimeSessionId %q has %d characters; it must have %d to %d", shorten(s), len(s), MinSessionID, MaxSessionID).
 			WithHint("a UUID fits")
 	}
-	if !sessionIDRE.MatchString(s) {
+	if !isVisible(s) {
 		return "", Errorf(CodeInvalid, "runtimeSessionId %q may hold visible ASCII characters only", shorten(s)).
 			WithHint("a UUID fits")
 	}

@@ -3,14 +3,17 @@ package agentcore_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
-	"net/http/httptest"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockagentcore"
@@ -22,6 +25,7 @@ import (
 	"github.com/isolde-run/isolde/auth/jwt"
 	"github.com/isolde-run/isolde/catalog"
 	"github.com/isolde-run/isolde/gateway"
+	"github.com/isolde-run/isolde/http1"
 	"github.com/isolde-run/isolde/image"
 	"github.com/isolde-run/isolde/sandbox"
 	"github.com/isolde-run/isolde/sandbox/sandboxtest"
@@ -154,23 +158,22 @@ func (b *bed) serve(t *testing.T) {
 	tokens := jwt.NewVerifier(b.log)
 	t.Cleanup(func() { tokens.Close() })
 	mux := http.NewServeMux()
-	(&agentcore.Handler{
+	api := &agentcore.Handler{
 		Gateway: &gateway.Gateway{Catalog: b.agents, Sessions: b.sessions, Logger: b.log},
 		Catalog: b.agents, Sessions: b.sessions, Store: b.store, Locality: b.locality, Tokens: tokens, Logger: b.log, NoContentDefaults: b.noDefaults,
-	}).Register(mux)
-	srv := httptest.NewServer(b.answers.of(agentcore.Strict(mux)))
-	t.Cleanup(srv.Close)
-	b.url = srv.URL
+	}
+	api.Register(mux)
+	b.listen(t, b.answers.of(api.Front(agentcore.Strict(mux))))
 	client := &http.Client{Transport: &http.Transport{}}
 	t.Cleanup(client.CloseIdleConnections)
 	credentials := aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: "any", SecretAccessKey: "any"}, nil
 	})
 	b.data = bedrockagentcore.New(bedrockagentcore.Options{
-		Region: "us-west-2", BaseEndpoint: aws.String(srv.URL), HTTPClient: client, Credentials: credentials,
+		Region: "us-west-2", BaseEndpoint: aws.String(b.url), HTTPClient: client, Credentials: credentials,
 	})
 	b.control = bedrockagentcorecontrol.New(bedrockagentcorecontrol.Options{
-		Region: "us-west-2", BaseEndpoint: aws.String(srv.URL), HTTPClient: client, Credentials: credentials,
+		Region: "us-west-2", BaseEndpoint: aws.String(b.url), HTTPClient: client, Credentials: credentials,
 	})
 }
 
@@ -207,6 +210,32 @@ type answer struct {
 	status int
 	header http.Header
 	body   []byte
+}
+
+// listen serves as package server does.
+func (b *bed) listen(t *testing.T, h http.Handler) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http1.Server{
+		HTTP:  &http.Server{Handler: h, ReadHeaderTimeout: time.Minute},
+		Plain: func(_, target string) bool { return strings.HasPrefix(target, "/runtimes/") },
+	}
+	served := make(chan error, 1)
+	go func() { served <- srv.Serve(l) }()
+	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		if srv.Shutdown(ctx) != nil {
+			srv.Close()
+		}
+		if err := <-served; !errors.Is(err, http.ErrServerClosed) {
+			t.Errorf("serve: %v", err)
+		}
+	})
+	b.url = "http://" + l.Addr().String()
 }
 
 // post sends a plain HTTP request to the data plane.

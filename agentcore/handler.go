@@ -111,12 +111,14 @@ func notOffered(operation string) http.HandlerFunc {
 
 // target reads the agent runtime from the path: an ARN of this server, an id,
 // or, which AWS does not have, a name.
-func (h *Handler) target(r *http.Request) (string, error) {
+func (h *Handler) target(r *http.Request) (string, error) { return h.parseTarget(pathTarget(r)) }
+
+func pathTarget(r *http.Request) string {
 	t := r.PathValue("target")
 	if res := r.PathValue("resource"); res != "" {
 		t += "/" + res
 	}
-	return h.parseTarget(t)
+	return t
 }
 
 func (h *Handler) parseTarget(t string) (string, error) {

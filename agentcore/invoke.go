@@ -2,32 +2,69 @@ package agentcore
 
 import (
 	"context"
-	"crypto/rand"
+	"encoding/binary"
+	"encoding/hex"
 	"errors"
-	"fmt"
 	"io"
+	"math/rand/v2"
 	"net/http"
+	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/isolde-run/isolde"
-	"github.com/isolde-run/isolde/gateway"
+	"github.com/isolde-run/isolde/auth"
+	"github.com/isolde-run/isolde/http1"
 )
+
+// Front serves InvokeAgentRuntime in the form that SDKs send, and leaves all
+// other requests to next: what a mux does with a path of this form costs as
+// much as the rest of this package.
+func (h *Handler) Front(next http.Handler) http.Handler {
+	invoke := h.allow(auth.Invoke, h.invoke)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if target, ok := invocationOf(r); ok {
+			r.SetPathValue("target", target)
+			invoke(w, r)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// invocationOf reads the target from /runtimes/{target}/invocations, whose
+// target is one segment of the path.
+func invocationOf(r *http.Request) (target string, ok bool) {
+	path := r.URL.RawPath
+	if path == "" {
+		path = r.URL.Path
+	}
+	rest, ok1 := strings.CutPrefix(path, "/runtimes/")
+	segment, ok2 := strings.CutSuffix(rest, "/invocations")
+	if !ok1 || !ok2 || r.Method != http.MethodPost || segment == "" || segment[0] == '.' || strings.Contains(segment, "/") {
+		return "", false
+	}
+	if path != r.URL.RawPath { // it is unescaped already
+		return segment, true
+	}
+	target, err := url.PathUnescape(segment)
+	return target, err == nil
+}
 
 // invoke serves InvokeAgentRuntime.
 func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 	request := newRequestID()
-	w.Header().Set(HeaderRequestID, request)
+	header := w.Header()
+	header[HeaderRequestID] = []string{request}
 	x := h.exchange(r)
 	session, err := x.session(r)
 	if err != nil {
 		x.writeError(w, err)
 		return
 	}
-	w.Header().Set(HeaderSession, string(session)) // Go's SDK panics without it
-	header, err := x.agentHeader(r.Header, session, request)
+	header[HeaderSession] = []string{string(session)} // Go's SDK panics without it
+	sent, err := x.agentHeader(r.Header, session, request)
 	if err != nil {
 		x.writeError(w, err)
 		return
@@ -37,11 +74,11 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 	body.ended.Store(r.ContentLength == 0)
 	inv := &isolde.Invocation{
 		Target:        x.target,
-		Qualifier:     isolde.EndpointName(r.URL.Query().Get("qualifier")),
+		Qualifier:     qualifier(r),
 		Session:       session,
 		RequestID:     request,
 		Method:        http.MethodPost,
-		Header:        header,
+		Header:        sent,
 		Body:          body,
 		ContentLength: r.ContentLength,
 	}
@@ -55,16 +92,21 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	defer resp.Body.Close()
-	// A client that does not read must not hold the session.
-	stop := context.AfterFunc(resp.Body.Context(), func() { _ = rc.SetWriteDeadline(time.Now().Add(lastWrite)) })
-	defer stop()
-	copyHeader(w.Header(), resp.Header)
-	x.addHeader(w.Header(), session)
+	copyHeader(header, resp.Header)
+	x.addHeader(header, session)
 	if len(resp.Header["Content-Type"]) == 0 { // or net/http would guess one
-		w.Header().Set("Content-Type", "application/octet-stream")
+		header.Set("Content-Type", "application/octet-stream")
 	}
-	w.WriteHeader(resp.Status)
-	if err := copyBody(w, rc, resp); err != nil {
+	if resp.Body.Whole() {
+		err = copyWhole(w, resp)
+	} else {
+		// A client that does not read must not hold the session.
+		stop := context.AfterFunc(resp.Body.Context(), func() { _ = rc.SetWriteDeadline(time.Now().Add(lastWrite)) })
+		defer stop()
+		w.WriteHeader(resp.Status)
+		err = copyBody(w, rc, resp)
+	}
+	if err != nil {
 		// The status is out: only a broken connection tells the client that
 		// the answer is not whole.
 		// net/http reads the rest of the request even now, and takes the
@@ -89,9 +131,26 @@ func (b *requestBody) Interrupt() {
 	}
 }
 
+// Buffered is how many bytes can be read without waiting.
+func (b *requestBody) Buffered() int {
+	if r, ok := b.Reader.(interface{ Buffered() int }); ok {
+		return r.Buffered()
+	}
+	return 0
+}
+
 func (b *requestBody) Read(p []byte) (int, error) {
 	n, err := b.Reader.Read(p)
 	if errors.Is(err, io.EOF) {
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+// WriteTo is for http1.Copy.
+func (b *requestBody) WriteTo(w io.Writer) (int64, error) {
+	n, err := http1.Copy(w, b.Reader)
+	if err == nil {
 		b.ended.Store(true)
 	}
 	return n, err
@@ -125,7 +184,7 @@ func (h *Handler) stopSession(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	t, err := h.Catalog.Resolve(r.Context(), target, isolde.EndpointName(r.URL.Query().Get("qualifier")))
+	t, err := h.Catalog.Resolve(r.Context(), target, qualifier(r))
 	if err != nil {
 		writeError(w, err)
 		return
@@ -141,17 +200,26 @@ func (h *Handler) stopSession(w http.ResponseWriter, r *http.Request) {
 // sessionID reads the caller's session id; a caller without one gets a fresh
 // session, as SDKs do by filling in a UUID.
 func sessionID(r *http.Request) (isolde.SessionID, error) {
-	id := r.Header.Get(HeaderSession)
+	id := first(r.Header[HeaderSession])
 	if id == "" {
 		return isolde.NewSessionID(), nil
 	}
 	return isolde.ParseSessionID(id)
 }
 
+// newRequestID is unique, and no secret.
 func newRequestID() string {
 	var b [16]byte
-	rand.Read(b[:])
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[:4], b[4:6], b[6:8], b[8:10], b[10:])
+	binary.NativeEndian.PutUint64(b[:], rand.Uint64())
+	binary.NativeEndian.PutUint64(b[8:], rand.Uint64())
+	var id [36]byte
+	hex.Encode(id[:8], b[:4])
+	hex.Encode(id[9:13], b[4:6])
+	hex.Encode(id[14:18], b[6:8])
+	hex.Encode(id[19:23], b[8:10])
+	hex.Encode(id[24:], b[10:])
+	id[8], id[13], id[18], id[23] = '-', '-', '-', '-'
+	return string(id[:])
 }
 
 // passed are the request headers that reach the agent as they came.
@@ -181,16 +249,31 @@ func agentHeader(client http.Header, session isolde.SessionID, request string) h
 			h[name] = v
 		}
 	}
-	if t := h.Get("Content-Type"); t == "" || t == "application/octet-stream" {
-		h["Content-Type"] = []string{"application/json"}
+	if t := first(h["Content-Type"]); t == "" || t == "application/octet-stream" {
+		h["Content-Type"] = jsonType
 	}
-	if h.Get("Accept") == "" {
-		h["Accept"] = []string{"application/json, text/event-stream;q=0.9, */*;q=0.8"}
+	if first(h["Accept"]) == "" {
+		h["Accept"] = anyType
 	}
-	h[HeaderSession] = []string{string(session)}
-	h[HeaderAgentRequest] = []string{request}
-	h["User-Agent"] = []string{"isolde"}
+	own := [...]string{string(session), request} // one allocation
+	h[HeaderSession] = own[0:1:1]
+	h[HeaderAgentRequest] = own[1:2:2]
+	h["User-Agent"] = userAgent
 	return h
+}
+
+// Header values that all requests to agents share; nobody changes them.
+var (
+	jsonType  = []string{"application/json"}
+	anyType   = []string{"application/json, text/event-stream;q=0.9, */*;q=0.8"}
+	userAgent = []string{"isolde"}
+)
+
+func first(values []string) string {
+	if len(values) == 0 {
+		return ""
+	}
+	return values[0]
 }
 
 // kept are the response headers that are the server's own: an agent's values
@@ -212,49 +295,6 @@ func copyHeader(dst, src http.Header) {
 	for _, v := range src["Connection"] { // names further headers of the hop to the agent
 		for name := range strings.SplitSeq(v, ",") {
 			dst.Del(strings.TrimSpace(name))
-		}
-	}
-}
-
-// The sizes answers are copied by, measured in bench/ Bulk: the larger one
-// where no part has to be passed on at once.
-const (
-	streamBuffer = 64 << 10
-	bulkBuffer   = 256 << 10
-)
-
-var buffers = sync.Pool{New: func() any { return new([bulkBuffer]byte) }}
-
-// copyBody passes the answer on as it arrives; a part of a stream is flushed
-// at once.
-func copyBody(w io.Writer, rc *http.ResponseController, resp *gateway.Response) error {
-	pooled := buffers.Get().(*[bulkBuffer]byte)
-	defer buffers.Put(pooled)
-	buf := pooled[:]
-	flush := resp.Streams()
-	if flush {
-		buf = buf[:streamBuffer]
-		if err := rc.Flush(); err != nil { // the header, before the first part
-			return err
-		}
-	}
-	for {
-		n, err := resp.Body.Read(buf)
-		if n > 0 {
-			if _, err := w.Write(buf[:n]); err != nil {
-				return err
-			}
-			if flush {
-				if err := rc.Flush(); err != nil {
-					return err
-				}
-			}
-		}
-		if errors.Is(err, io.EOF) {
-			return nil
-		}
-		if err != nil {
-			return err
 		}
 	}
 }

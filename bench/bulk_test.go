@@ -28,14 +28,18 @@ func benchmarkBulk(b *testing.B, driver string) {
 		name string
 		body []byte
 		back int64 // bytes of the answer
-		took [3]series
+		took []series
+		used []usage
 	}{
 		{name: "up", body: payload, back: int64(len(fmt.Sprintf(`{"received":%d}`, isolde.MaxPayload)))},
 		{name: "down", body: fmt.Appendf(nil, `{"bytes":%d}`, isolde.MaxPayload), back: isolde.MaxPayload},
 		{name: "chunked", body: fmt.Appendf(nil, `{"bytes":%d,"chunked":true}`, isolde.MaxPayload), back: isolde.MaxPayload},
 	}
+	for i := range ways {
+		ways[i].took, ways[i].used = c.series(), make([]usage, len(c.routes))
+	}
 	buf := make([]byte, 256<<10)
-	u := newBudget(20 * time.Second)
+	u := newBudget(25 * time.Second)
 	for b.Loop() {
 		if !u.round() {
 			continue
@@ -43,7 +47,13 @@ func benchmarkBulk(b *testing.B, driver string) {
 		for i := range ways {
 			way := &ways[i]
 			inTurn(u.rounds, len(clients), func(side int) {
-				d, err := clients[side][0].move(way.body, way.back, buf)
+				before := c.used[side]()
+				client := clients[side][0]
+				d, err := client.move(way.body, way.back, buf)
+				if client.again(err) {
+					d, err = client.move(way.body, way.back, buf)
+				}
+				way.used[side] = way.used[side].plus(c.used[side]().minus(before))
 				if err != nil {
 					b.Fatalf("%s, %s: %v", c.routes[side].name, way.name, err)
 				}
@@ -56,8 +66,11 @@ func benchmarkBulk(b *testing.B, driver string) {
 	for i := range ways {
 		for side, t := range c.routes {
 			ways[i].took[side].times(b, t.name+"-"+ways[i].name, time.Millisecond)
+			if side != direct {
+				b.ReportMetric(float64(ways[i].used[side].CPU.Milliseconds())/float64(u.rounds), t.name+"-"+ways[i].name+"-cpu-ms")
+			}
 		}
-		c.ratios(&ways[i].took, ways[i].name)
+		c.ratios(ways[i].took, ways[i].name)
 	}
 }
 

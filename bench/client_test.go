@@ -26,9 +26,10 @@ const patience = 2 * time.Minute
 
 // route is a way to an agent: how to connect, and what to ask for.
 type route struct {
-	name string
-	dial func(context.Context) (net.Conn, error)
-	head string // of a request, up to its Content-Length
+	name  string
+	dial  func(context.Context) (net.Conn, error)
+	head  string // of a request, up to its Content-Length
+	flaky bool   // its connections break now and then, and calls are made again
 }
 
 func newRoute(name, path string, id isolde.SessionID, dial func(context.Context) (net.Conn, error)) route {
@@ -52,10 +53,9 @@ func (s *server) through(path string, id isolde.SessionID) route {
 // client is one kept-alive connection. It does less than net/http's own
 // client, because it runs on the cores that it measures.
 type client struct {
-	name string // of its route
+	route
 	conn net.Conn
 	r    *bufio.Reader
-	head string
 }
 
 func dial(b *testing.B, t route) *client {
@@ -66,10 +66,31 @@ func dial(b *testing.B, t route) *client {
 	if err != nil {
 		b.Fatal(err)
 	}
-	return &client{name: t.name, conn: conn, r: bufio.NewReaderSize(conn, 64<<10), head: t.head}
+	return newClient(conn, t)
+}
+
+func newClient(conn net.Conn, t route) *client {
+	return &client{route: t, conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}
 }
 
 func (c *client) close() { c.conn.Close() }
+
+// again opens a new connection after an error, if the route is flaky.
+func (c *client) again(err error) bool {
+	if err == nil || !c.flaky {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
+	defer cancel()
+	conn, err := c.dial(ctx)
+	if err != nil {
+		return false
+	}
+	c.conn.Close()
+	c.conn = conn
+	c.r.Reset(conn)
+	return true
+}
 
 // request is a whole request as bytes.
 func (c *client) request(body []byte) []byte {

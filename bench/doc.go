@@ -1,7 +1,7 @@
 // Package bench measures Isolde against what it stands on: a session's start
 // against the bare sandbox, a call through the gateway against a call straight
-// to the agent, a sandbox's memory against the agent's own. RESULTS.md holds
-// what came out, and how to read it.
+// to the agent and one through nginx and Caddy, a sandbox's memory against the
+// agent's own. RESULTS.md holds what came out, and how to read it.
 //
 //	make bench                                                    # everything, about seven minutes
 //	go test -run '^$' -bench Call -benchtime 20x ./bench          # one of Start, Call, Stream, Bulk, Memory, Control

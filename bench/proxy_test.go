@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httputil"
+	"net/netip"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -38,7 +39,7 @@ func serveProxy() {
 		ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM)
 		defer stop()
 		dir, sandbox, _ := strings.Cut(os.Getenv(agentVar), "|")
-		dialAgent, closeRouter, err := openAgent(ctx, dir, sandbox)
+		_, dialAgent, closeRouter, err := openAgent(ctx, dir, sandbox)
 		if err != nil {
 			return err
 		}
@@ -104,17 +105,19 @@ func networkOf(b *testing.B, sandbox string) string {
 	return filepath.Dir(filepath.Dir(found[0]))
 }
 
-// openAgent returns how to dial an agent as its server does: from inside the
-// router of the server's network. Closing leaves the network to the server.
-func openAgent(ctx context.Context, networkDir, sandbox string) (dial func(context.Context) (net.Conn, error), closeRouter func() error, err error) {
+// openAgent returns an agent's address and how to dial it as its server does:
+// from inside the router of the server's network. Closing leaves the network to
+// the server.
+func openAgent(ctx context.Context, networkDir, sandbox string) (agent netip.AddrPort, dial func(context.Context) (net.Conn, error), closeRouter func() error, err error) {
 	router, err := network.Open(ctx, network.Config{Name: filepath.Base(networkDir), Dir: networkDir})
 	if err != nil {
-		return nil, nil, err
+		return agent, nil, nil, err
 	}
 	link, ok := router.Find(sandbox)
 	if !ok {
 		router.Close()
-		return nil, nil, fmt.Errorf("sandbox %s has no link", sandbox)
+		return agent, nil, nil, fmt.Errorf("sandbox %s has no link", sandbox)
 	}
-	return func(ctx context.Context) (net.Conn, error) { return router.Dial(ctx, agentPort(link)) }, router.Close, nil
+	agent = agentPort(link)
+	return agent, func(ctx context.Context) (net.Conn, error) { return router.Dial(ctx, agent) }, router.Close, nil
 }

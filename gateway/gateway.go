@@ -13,10 +13,12 @@ import (
 	"mime"
 	"net/http"
 	"net/url"
+	"strings"
 	"time"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/catalog"
+	"github.com/isolde-run/isolde/http1"
 	"github.com/isolde-run/isolde/session"
 	"github.com/isolde-run/isolde/telemetry"
 )
@@ -64,9 +66,10 @@ func (g *Gateway) Invoke(ctx context.Context, inv *isolde.Invocation) (resp *Res
 		return nil, err
 	}
 	done := func(err error) { g.Metrics.Invocation(target.Runtime.ID, err, time.Since(started)) }
+	c := &call{gateway: g, inv: inv, url: url.URL{Path: cmp.Or(inv.Path, target.Version.Spec.AgentPath())}, done: done}
 	defer func() {
 		if err != nil {
-			if ctx.Err() != nil { // the caller is gone; nobody failed
+			if c.abandoned(ctx) { // nobody failed
 				err = isolde.Errorf(isolde.CodeUnavailable, "the caller went away: %w", context.Cause(ctx))
 			}
 			done(err)
@@ -74,12 +77,9 @@ func (g *Gateway) Invoke(ctx context.Context, inv *isolde.Invocation) (resp *Res
 		}
 	}()
 	key := isolde.SessionKey{Runtime: target.Runtime.ID, Session: inv.Session}
-	lease, err := g.Sessions.Acquire(ctx, key, target.Launch)
-	if err != nil {
+	if c.lease, err = g.Sessions.Acquire(ctx, key, target.Launch); err != nil {
 		return nil, err
 	}
-	path := cmp.Or(inv.Path, target.Version.Spec.AgentPath())
-	c := &call{gateway: g, inv: inv, path: path, lease: lease, done: done}
 	if resp, err = c.send(ctx); err != nil {
 		c.close()
 		return nil, err
@@ -105,21 +105,15 @@ func errTooLarge(n int64) error {
 type call struct {
 	gateway *Gateway
 	inv     *isolde.Invocation
-	path    string // to the agent
 	lease   *session.Lease
 	body    *boundedReader
-	ctx     context.Context
-	cancel  context.CancelCauseFunc
+	ctx     *http1.Context // nil before the session is there
+	url     url.URL
 	limit   *time.Timer
 	done    func(error)
 
-	unwatch     func() bool // of the session's end
-	uninterrupt func() bool // of the body; nil if there is nothing to interrupt
+	unwatch func() bool // of the session's end; nil if nobody does
 }
-
-// interrupter is a body whose Read can be ended from outside. A transport
-// does not return while it waits for the client's next byte.
-type interrupter interface{ Interrupt() }
 
 var (
 	errSessionEnded = errors.New("the session ended")
@@ -127,22 +121,36 @@ var (
 	errStreamLimit  = fmt.Errorf("the stream took longer than %v", streamLimit)
 )
 
-func (c *call) send(ctx context.Context) (*Response, error) {
-	c.ctx, c.cancel = context.WithCancelCause(ctx)
-	c.limit = time.AfterFunc(syncLimit, func() { c.cancel(errSyncLimit) })
-	c.unwatch = context.AfterFunc(c.lease.Context(), func() { c.cancel(errSessionEnded) })
-	if i, ok := c.inv.Body.(interrupter); ok {
-		c.uninterrupt = context.AfterFunc(c.ctx, i.Interrupt)
+// abandoned says whether the caller is gone. To interrupt the reading of its
+// body looks to an HTTP server as if it were.
+func (c *call) abandoned(caller context.Context) bool {
+	if c.ctx == nil {
+		return caller.Err() != nil
 	}
+	cause := c.ctx.Cause()
+	return caller.Err() != nil && cause != errSessionEnded && cause != errSyncLimit && cause != errStreamLimit //nolint:errorlint // our own values
+}
+
+func (c *call) send(ctx context.Context) (*Response, error) {
+	c.ctx = http1.NewContext(ctx)
+	c.limit = time.AfterFunc(syncLimit, func() { c.ctx.Cancel(errSyncLimit) })
 	req := (&http.Request{
 		Method:        c.inv.Method,
-		URL:           &url.URL{Path: c.path},
+		URL:           &c.url,
 		Header:        c.inv.Header,
 		ContentLength: c.inv.ContentLength,
 	}).WithContext(c.ctx)
 	if c.inv.Body != nil && c.inv.ContentLength != 0 {
-		c.body = &boundedReader{r: c.inv.Body, left: isolde.MaxPayload}
-		req.Body = c.body
+		body := &requestBody{Reader: c.inv.Body}
+		if c.inv.ContentLength < 0 {
+			c.body = &boundedReader{r: c.inv.Body, left: isolde.MaxPayload}
+			body.Reader = c.body
+		}
+		body.interrupter, _ = c.inv.Body.(interrupter)
+		req.Body = body
+		if int64(body.Buffered()) < c.inv.ContentLength || c.inv.ContentLength < 0 {
+			c.watch()
+		}
 	}
 	resp, err := c.lease.RoundTrip(req)
 	if err != nil {
@@ -152,23 +160,35 @@ func (c *call) send(ctx context.Context) (*Response, error) {
 		return nil, c.refused(resp)
 	}
 	if isStream(resp.Header) && c.limit.Stop() {
-		c.limit = time.AfterFunc(streamLimit, func() { c.cancel(errStreamLimit) })
+		c.limit = time.AfterFunc(streamLimit, func() { c.ctx.Cancel(errStreamLimit) })
 	}
-	return &Response{
+	out := &Response{
 		Status: resp.StatusCode,
 		Header: resp.Header,
 		Body:   &Body{call: c, body: resp.Body, length: resp.ContentLength},
-	}, nil
+	}
+	if !out.Body.Whole() {
+		c.watch()
+	}
+	return out, nil
+}
+
+// watch cancels the call when its session ends. What waits for the agent alone
+// needs none: its connections are cut then.
+func (c *call) watch() {
+	if c.unwatch == nil {
+		c.unwatch = context.AfterFunc(c.lease.Context(), func() { c.ctx.Cancel(errSessionEnded) })
+	}
 }
 
 // failed says why there is no answer, or no whole one; what is what the agent
 // did if nothing else explains it.
 func (c *call) failed(what string, err error) error {
-	if c.body != nil && c.body.exceeded() {
+	if c.body != nil && c.body.over {
 		return isolde.Errorf(isolde.CodeInvalid, "the payload has more than %d bytes, the most allowed", isolde.MaxPayload)
 	}
 	for _, limit := range []error{errSyncLimit, errStreamLimit} {
-		if errors.Is(context.Cause(c.ctx), limit) {
+		if errors.Is(c.ctx.Cause(), limit) {
 			c.lease.AgentError(isolde.AgentError{Time: time.Now(), Request: c.inv.RequestID, Message: limit.Error()})
 			return isolde.Errorf(isolde.CodeAgent, "the agent gave %w", limit)
 		}
@@ -195,11 +215,10 @@ func (c *call) refused(resp *http.Response) error {
 
 func (c *call) close() {
 	c.limit.Stop()
-	c.unwatch()
-	if c.uninterrupt != nil {
-		c.uninterrupt() // what is left of the request is drained, not cut
+	if c.unwatch != nil {
+		c.unwatch()
 	}
-	c.cancel(nil)
+	c.ctx.Cancel(nil)
 	c.lease.Release()
 }
 
@@ -216,14 +235,40 @@ type Body struct {
 // *isolde.Error: the agent broke off, or a limit was reached.
 func (b *Body) Read(p []byte) (int, error) {
 	n, err := b.body.Read(p)
-	if err != nil && err != io.EOF {
-		if b.err == nil {
-			b.err = b.call.failed("broke off its answer", err)
-			b.call.gateway.Logger.Warn("answer broken off", "session", b.call.inv.Session, "request", b.call.inv.RequestID, "err", b.err, "cause", err)
-		}
-		err = b.err
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = b.brokenOff(err)
 	}
 	return n, err
+}
+
+// WriteTo writes all of it to w, as cheaply as http1.Copy can. An error is
+// w's, or like that of Read.
+func (b *Body) WriteTo(w io.Writer) (int64, error) {
+	n, err := http1.Copy(w, b.body)
+	if failed := (*http1.ReadError)(nil); errors.As(err, &failed) {
+		err = b.brokenOff(failed.Err)
+	}
+	return n, err
+}
+
+func (b *Body) brokenOff(err error) error {
+	if b.err == nil {
+		b.err = b.call.failed("broke off its answer", err)
+		b.call.gateway.Logger.Warn("answer broken off", "session", b.call.inv.Session, "request", b.call.inv.RequestID, "err", b.err, "cause", err)
+	}
+	return b.err
+}
+
+// Whole says whether all of the body can be read at once.
+func (b *Body) Whole() bool {
+	w, ok := b.body.(interface{ Whole() bool })
+	return ok && w.Whole()
+}
+
+// Ready says whether a Read returns at once.
+func (b *Body) Ready() bool {
+	r, ok := b.body.(interface{ Ready() bool })
+	return ok && r.Ready()
 }
 
 // Context ends when the answer must be over: at a limit, with the session, or
@@ -244,6 +289,11 @@ func (b *Body) Close() error {
 }
 
 func isStream(h http.Header) bool {
-	t, _, err := mime.ParseMediaType(h.Get("Content-Type"))
-	return err == nil && t == "text/event-stream"
+	const stream = "text/event-stream"
+	values := h["Content-Type"]
+	if len(values) == 0 || len(values[0]) < len(stream) || !strings.EqualFold(values[0][:len(stream)], stream) {
+		return false
+	}
+	t, _, err := mime.ParseMediaType(values[0])
+	return err == nil && t == stream
 }

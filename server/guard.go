@@ -6,9 +6,12 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync/atomic"
 	"time"
+
+	"github.com/isolde-run/isolde/http1"
 )
 
 // guard keeps web pages away from a server that trusts whoever reaches its
@@ -35,10 +38,12 @@ func guard(next http.Handler) http.Handler {
 				return
 			}
 		}
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header()["X-Content-Type-Options"] = nosniff
 		inner.ServeHTTP(w, r)
 	})
 }
+
+var nosniff = []string{"nosniff"} // nobody changes it
 
 // The bounds of reading what is left of a request that was answered.
 const (
@@ -75,10 +80,27 @@ type endedBody struct {
 
 func (b *endedBody) Read(p []byte) (int, error) {
 	n, err := b.ReadCloser.Read(p)
-	if err != nil {
+	if err != nil && !errors.Is(err, os.ErrDeadlineExceeded) { // which interrupts, and ends nothing
 		b.ended.Store(true)
 	}
 	return n, err
+}
+
+// WriteTo is for http1.Copy.
+func (b *endedBody) WriteTo(w io.Writer) (int64, error) {
+	n, err := http1.Copy(w, b.ReadCloser)
+	if failed := (*http1.ReadError)(nil); err == nil || errors.As(err, &failed) && !errors.Is(err, os.ErrDeadlineExceeded) {
+		b.ended.Store(true)
+	}
+	return n, err
+}
+
+// Buffered is how many bytes can be read without waiting.
+func (b *endedBody) Buffered() int {
+	if r, ok := b.ReadCloser.(interface{ Buffered() int }); ok {
+		return r.Buffered()
+	}
+	return 0
 }
 
 func isLoopbackHost(hostport string) bool {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,6 +22,7 @@ import (
 	"github.com/isolde-run/isolde/catalog"
 	"github.com/isolde-run/isolde/console"
 	"github.com/isolde-run/isolde/gateway"
+	"github.com/isolde-run/isolde/http1"
 	"github.com/isolde-run/isolde/image"
 	"github.com/isolde-run/isolde/operator"
 	"github.com/isolde-run/isolde/session"
@@ -32,7 +34,7 @@ import (
 // use and Close it.
 type Server struct {
 	cfg      Config
-	http     *http.Server
+	http     *http1.Server
 	listener net.Listener
 	sessions *session.Manager
 	served   chan error
@@ -120,12 +122,17 @@ func (s *Server) Open(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	s.http = &http.Server{
-		Handler:           guard(drain(handler)),
-		ReadHeaderTimeout: 10 * time.Second,
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    64 << 10,
-		ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+	s.http = &http1.Server{
+		HTTP: &http.Server{
+			Handler:           guard(drain(handler)),
+			ReadHeaderTimeout: 10 * time.Second,
+			IdleTimeout:       2 * time.Minute,
+			MaxHeaderBytes:    64 << 10,
+			ErrorLog:          slog.NewLogLogger(s.cfg.Logger.Handler(), slog.LevelWarn),
+		},
+		Plain: func(method, target string) bool {
+			return method == http.MethodPost && strings.HasPrefix(target, "/runtimes/")
+		},
 	}
 	go func() {
 		if err := s.http.Serve(s.listener); !errors.Is(err, http.ErrServerClosed) {
@@ -219,11 +226,12 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	tokens := jwt.NewVerifier(cfg.Logger)
 	s.onClose(tokens.Close)
 	mux := http.NewServeMux()
-	(&agentcore.Handler{
+	api := &agentcore.Handler{
 		Gateway: &gateway.Gateway{Catalog: agents, Sessions: s.sessions, Metrics: metrics, Logger: cfg.Logger},
 		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Tokens: tokens, Logger: cfg.Logger,
 		NoContentDefaults: cfg.NoContentDefaults,
-	}).Register(mux)
+	}
+	api.Register(mux)
 	(&operator.Handler{
 		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Logger: cfg.Logger,
 		Info: operator.Info{
@@ -242,7 +250,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 		w.Header().Set("Content-Type", "application/json")
 		fmt.Fprintln(w, `{"status":"ok"}`)
 	})
-	return services.route(agentcore.Strict(mux)), nil
+	return services.route(api.Front(agentcore.Strict(mux))), nil
 }
 
 // dir is a name in the data directory.

@@ -21,7 +21,7 @@ type Attachment struct {
 
 // Dial opens a further connection to the agent's port. It is cut when the
 // session ends. ctx bounds the dial only.
-func (l *Lease) Dial(ctx context.Context) (net.Conn, error) { return l.s.wire.dial(ctx, "", "") }
+func (l *Lease) Dial(ctx context.Context) (net.Conn, error) { return l.s.wire.transport.Open(ctx) }
 
 // Attach turns the lease, which is released, into the hold of a connection
 // that stays open. The attachment must be detached.

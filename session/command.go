@@ -11,6 +11,8 @@ import (
 	"github.com/isolde-run/isolde/sandbox"
 )
 
+var errEnded = errors.New("session ended")
+
 // Bounds of commands, from the service model and the limits page.
 const (
 	MaxCommand            = 64 << 10          // characters of a command
