@@ -28,29 +28,27 @@ func (c *Catalog) CreateEndpoint(ctx context.Context, token string, e isolde.End
 		return isolde.Change{}, err
 	}
 	once := newOnce("CreateAgentRuntimeEndpoint", token, e, tags)
-	defer c.names.lockID(e.Runtime)()
-	if done, err := c.repeated(ctx, once); done != nil || err != nil {
-		return deref(done), err
-	}
-	r, err := c.servable(ctx, &e)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	others, err := c.cfg.Store.Endpoints(ctx, e.Runtime)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	if len(others) >= maxEndpoints {
-		return isolde.Change{}, isolde.Errorf(isolde.CodeQuota, "agent runtime %s has %d endpoints, the most that are allowed", e.Runtime, len(others))
-	}
-	e.Status, e.CreatedAt = isolde.StatusCreating, time.Now()
-	e.UpdatedAt = e.CreatedAt
-	change, err := c.cfg.Store.CreateEndpoint(ctx, once, e, tags)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	c.began(r, "creating endpoint")
-	return change, nil
+	return c.change(ctx, nameOf(e.Runtime), once, func() (isolde.Change, error) {
+		r, err := c.servable(ctx, &e)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		others, err := c.cfg.Store.Endpoints(ctx, e.Runtime)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		if len(others) >= maxEndpoints {
+			return isolde.Change{}, isolde.Errorf(isolde.CodeQuota, "agent runtime %s has %d endpoints, the most that are allowed", e.Runtime, len(others))
+		}
+		e.Status, e.CreatedAt = isolde.StatusCreating, time.Now()
+		e.UpdatedAt = e.CreatedAt
+		change, err := c.cfg.Store.CreateEndpoint(ctx, once, e, tags)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		c.began(r, "creating endpoint")
+		return change, nil
+	})
 }
 
 // servable checks that an endpoint can be pointed at its target, which it
@@ -95,31 +93,29 @@ func (c *Catalog) UpdateEndpoint(ctx context.Context, token string, id isolde.Ru
 		return isolde.Change{}, err
 	}
 	once := newOnce("UpdateAgentRuntimeEndpoint", token, id, name, change)
-	defer c.names.lockID(id)()
-	if done, err := c.repeated(ctx, once); done != nil || err != nil {
-		return deref(done), err
-	}
-	e, err := c.settledEndpoint(ctx, id, name)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	if change.Description != nil {
-		e.Description = *change.Description
-	}
-	if change.Target != nil {
-		e.Target = *change.Target
-	}
-	r, err := c.servable(ctx, &e)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	e.Status, e.FailureReason, e.UpdatedAt = isolde.StatusUpdating, "", time.Now()
-	done, err := c.cfg.Store.PutEndpoint(ctx, once, e)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	c.began(r, "updating endpoint")
-	return done, nil
+	return c.change(ctx, nameOf(id), once, func() (isolde.Change, error) {
+		e, err := c.settledEndpoint(ctx, id, name)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		if change.Description != nil {
+			e.Description = *change.Description
+		}
+		if change.Target != nil {
+			e.Target = *change.Target
+		}
+		r, err := c.servable(ctx, &e)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		e.Status, e.FailureReason, e.UpdatedAt = isolde.StatusUpdating, "", time.Now()
+		done, err := c.cfg.Store.PutEndpoint(ctx, once, e)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		c.began(r, "updating endpoint")
+		return done, nil
+	})
 }
 
 // DeleteEndpoint begins to delete an endpoint. DEFAULT goes with its runtime
@@ -133,25 +129,23 @@ func (c *Catalog) DeleteEndpoint(ctx context.Context, token string, id isolde.Ru
 			WithHint("default endpoints are removed when you delete the agent")
 	}
 	once := newOnce("DeleteAgentRuntimeEndpoint", token, id, name)
-	defer c.names.lockID(id)()
-	if done, err := c.repeated(ctx, once); done != nil || err != nil {
-		return deref(done), err
-	}
-	r, err := c.cfg.Store.Runtime(ctx, string(id))
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	e, err := c.settledEndpoint(ctx, id, name)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	e.Status, e.UpdatedAt = isolde.StatusDeleting, time.Now()
-	change, err := c.cfg.Store.PutEndpoint(ctx, once, e)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	c.began(r, "deleting endpoint")
-	return change, nil
+	return c.change(ctx, nameOf(id), once, func() (isolde.Change, error) {
+		r, err := c.cfg.Store.Runtime(ctx, string(id))
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		e, err := c.settledEndpoint(ctx, id, name)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		e.Status, e.UpdatedAt = isolde.StatusDeleting, time.Now()
+		change, err := c.cfg.Store.PutEndpoint(ctx, once, e)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		c.began(r, "deleting endpoint")
+		return change, nil
+	})
 }
 
 // Endpoint finds one endpoint.

@@ -41,7 +41,10 @@ func (l *locks) lock(name string) (unlock func()) {
 }
 
 // lockID locks the name in an id.
-func (l *locks) lockID(id isolde.RuntimeID) (unlock func()) {
+func (l *locks) lockID(id isolde.RuntimeID) (unlock func()) { return l.lock(nameOf(id)) }
+
+// nameOf is the name in an id.
+func nameOf(id isolde.RuntimeID) string {
 	name, _, _ := strings.Cut(string(id), "-")
-	return l.lock(name)
+	return name
 }

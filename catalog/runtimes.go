@@ -26,18 +26,16 @@ func (c *Catalog) Create(ctx context.Context, token, name string, spec isolde.Ve
 		return isolde.Change{}, err
 	}
 	once := newOnce("CreateAgentRuntime", token, name, spec, tags)
-	defer c.names.lock(name)()
-	if done, err := c.repeated(ctx, once); done != nil || err != nil {
-		return deref(done), err
-	}
-	v := newVersion(spec, isolde.StatusCreating)
-	change, err := c.cfg.Store.CreateRuntime(ctx, once, newRuntime(name, v), v, tags)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	c.progress.begin(change.Runtime.ID)
-	c.began(change.Runtime, "creating")
-	return change, nil
+	return c.change(ctx, name, once, func() (isolde.Change, error) {
+		v := newVersion(spec, isolde.StatusCreating)
+		change, err := c.cfg.Store.CreateRuntime(ctx, once, newRuntime(name, v), v, tags)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		c.progress.begin(change.Runtime.ID)
+		c.began(change.Runtime, "creating")
+		return change, nil
+	})
 }
 
 // Update records the next version and begins to build it: UPDATING, then
@@ -50,29 +48,27 @@ func (c *Catalog) Update(ctx context.Context, token string, id isolde.RuntimeID,
 		return isolde.Change{}, err
 	}
 	once := newOnce("UpdateAgentRuntime", token, id, spec)
-	defer c.names.lockID(id)()
-	if done, err := c.repeated(ctx, once); done != nil || err != nil {
-		return deref(done), err
-	}
-	r, err := c.settledRuntime(ctx, id)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	last, err := c.cfg.Store.Version(ctx, id, r.Latest)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	spec.Language, spec.Entrypoint = last.Spec.Language, last.Spec.Entrypoint
-	spec.Resources, spec.Network = last.Spec.Resources, last.Spec.Network
-	v := newVersion(spec, isolde.StatusUpdating)
-	v.Runtime = id
-	change, err := c.cfg.Store.AddVersion(ctx, once, v)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	c.progress.begin(id)
-	c.began(change.Runtime, "updating")
-	return change, nil
+	return c.change(ctx, nameOf(id), once, func() (isolde.Change, error) {
+		r, err := c.settledRuntime(ctx, id)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		last, err := c.cfg.Store.Version(ctx, id, r.Latest)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		spec.Language, spec.Entrypoint = last.Spec.Language, last.Spec.Entrypoint
+		spec.Resources, spec.Network = last.Spec.Resources, last.Spec.Network
+		v := newVersion(spec, isolde.StatusUpdating)
+		v.Runtime = id
+		change, err := c.cfg.Store.AddVersion(ctx, once, v)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		c.progress.begin(id)
+		c.began(change.Runtime, "updating")
+		return change, nil
+	})
 }
 
 // Delete begins to delete an agent runtime: DELETING, and gone once its
@@ -83,19 +79,17 @@ func (c *Catalog) Delete(ctx context.Context, token string, id isolde.RuntimeID)
 		return isolde.Change{}, err
 	}
 	once := newOnce("DeleteAgentRuntime", token, id)
-	defer c.names.lockID(id)()
-	if done, err := c.repeated(ctx, once); done != nil || err != nil {
-		return deref(done), err
-	}
-	r, err := c.settledRuntime(ctx, id)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	change, err := c.setDeleting(ctx, once, r)
-	if err == nil {
-		c.began(r, "deleting")
-	}
-	return change, err
+	return c.change(ctx, nameOf(id), once, func() (isolde.Change, error) {
+		r, err := c.settledRuntime(ctx, id)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		change, err := c.setDeleting(ctx, once, r)
+		if err == nil {
+			c.began(r, "deleting")
+		}
+		return change, err
+	})
 }
 
 func (c *Catalog) setDeleting(ctx context.Context, once isolde.Once, r isolde.AgentRuntime) (isolde.Change, error) {
@@ -143,32 +137,30 @@ func (c *Catalog) DeleteVersion(ctx context.Context, token string, id isolde.Run
 		return isolde.Change{}, err
 	}
 	once := newOnce("DeleteAgentRuntime", token, id, n)
-	defer c.names.lockID(id)()
-	if done, err := c.repeated(ctx, once); done != nil || err != nil {
-		return deref(done), err
-	}
-	r, err := c.settledRuntime(ctx, id)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	v, err := c.cfg.Store.Version(ctx, id, n)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	if err := c.unused(ctx, v); err != nil {
-		return isolde.Change{}, err
-	}
-	ofVersion := func(s isolde.Session) bool { return s.Runtime == id && s.Version == n }
-	if _, err := c.cfg.Sessions.StopAll(ctx, "was ended with its version", ofVersion); err != nil {
-		return isolde.Change{}, err
-	}
-	change, err := c.cfg.Store.DeleteVersion(ctx, once, v)
-	if err != nil {
-		return isolde.Change{}, err
-	}
-	c.cfg.Logger.Info("version deleted", "runtime", r.ID, "version", n)
-	c.collectImages()
-	return change, nil
+	return c.change(ctx, nameOf(id), once, func() (isolde.Change, error) {
+		r, err := c.settledRuntime(ctx, id)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		v, err := c.cfg.Store.Version(ctx, id, n)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		if err := c.unused(ctx, v); err != nil {
+			return isolde.Change{}, err
+		}
+		ofVersion := func(s isolde.Session) bool { return s.Runtime == id && s.Version == n }
+		if _, err := c.cfg.Sessions.StopAll(ctx, "was ended with its version", ofVersion); err != nil {
+			return isolde.Change{}, err
+		}
+		change, err := c.cfg.Store.DeleteVersion(ctx, once, v)
+		if err != nil {
+			return isolde.Change{}, err
+		}
+		c.cfg.Logger.Info("version deleted", "runtime", r.ID, "version", n)
+		c.collectImages()
+		return change, nil
+	})
 }
 
 // unused is CodeConflict if an endpoint names the version.
@@ -221,19 +213,18 @@ func checkToken(token string) error {
 	return p.Err()
 }
 
-// repeated finds the change that an earlier call with the token made.
-func (c *Catalog) repeated(ctx context.Context, once isolde.Once) (*isolde.Change, error) {
-	if once.Token == "" {
-		return nil, nil
+// change makes a change of a name's runtime, one at a time; only once with a
+// token, with which a repetition gets what the first call got.
+func (c *Catalog) change(ctx context.Context, name string, once isolde.Once, f func() (isolde.Change, error)) (isolde.Change, error) {
+	defer c.names.lock(name)()
+	if once.Token != "" {
+		if done, err := c.cfg.Store.Repeated(ctx, once); err != nil {
+			return isolde.Change{}, err
+		} else if done != nil {
+			return *done, nil
+		}
 	}
-	return c.cfg.Store.Repeated(ctx, once)
-}
-
-func deref(change *isolde.Change) isolde.Change {
-	if change == nil {
-		return isolde.Change{}
-	}
-	return *change
+	return f()
 }
 
 // newOnce hashes a request, of values that JSON writes the same each time.
