@@ -58,12 +58,8 @@ func (a *Attachment) Ended() (reason string, fault bool) {
 	case <-wait.C:
 		return "", false
 	}
-	switch e := a.s.end; e.cause {
-	case "exited":
-		return "the session ended: " + e.reason, true // it is about the agent
-	default:
-		return "the session ended: it " + e.reason, e.cause == "unhealthy"
-	}
+	e := a.s.end
+	return "the session ended: " + e.clause(), e.cause == "exited" || e.cause == "unhealthy"
 }
 
 // Detach ends the hold. Idempotent.

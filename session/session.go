@@ -64,6 +64,14 @@ type end struct {
 	reason string // for people: "was idle for 15m0s"
 }
 
+// clause is the reason as part of a sentence about the session.
+func (e end) clause() string {
+	if e.cause == "exited" {
+		return e.reason // which is about the agent
+	}
+	return "it " + e.reason
+}
+
 func (m *Manager) newSession(key isolde.SessionKey, v isolde.VersionNumber, l isolde.Lifecycle, port int) *session {
 	s := &session{
 		m: m, key: key, version: v, lifecycle: l, port: port,
@@ -192,7 +200,7 @@ func (s *session) finish(e end, grace time.Duration) {
 		log.Error("sandbox left something behind", "err", err)
 	}
 	log.Info("session ended", "reason", e.reason, "dur", time.Since(s.startedAt))
-	s.log.Append("session ended: it " + e.reason)
+	s.log.Append("session ended: " + e.clause())
 	s.m.cfg.Metrics.SessionEnded(e.cause)
 	s.record(time.Now())
 	s.m.forget(s)
@@ -279,7 +287,7 @@ func (s *session) agentError(e isolde.AgentError) {
 
 // cutOff is the error of a request whose session ended under it.
 func (s *session) cutOff() error {
-	return isolde.Errorf(isolde.CodeAgent, "the session ended while the request ran: it %s", s.end.reason).
+	return isolde.Errorf(isolde.CodeAgent, "the session ended while the request ran: %s", s.end.clause()).
 		WithHint("isolde logs shows the agent's output")
 }
 
