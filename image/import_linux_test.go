@@ -4,7 +4,6 @@ import (
 	"testing"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
-	"golang.org/x/sys/unix"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/internal/need"
@@ -13,16 +12,7 @@ import (
 // TestImportFullDisk: who imports hears of a full disk, and what was half
 // written is gone.
 func TestImportFullDisk(t *testing.T) {
-	need.Root(t)
-	dir := t.TempDir()
-	if err := unix.Mount("tmpfs", dir, "tmpfs", 0, "size=2m"); err != nil {
-		t.Fatal(err)
-	}
-	defer func() {
-		if err := unix.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	}()
+	dir := need.SmallDisk(t, 2<<20)
 	h := newRegistry(t)
 	s, err := Open(Config{Dir: dir})
 	if err != nil {

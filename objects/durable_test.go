@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -200,12 +199,7 @@ func TestQuota(t *testing.T) {
 }
 
 func TestFullDisk(t *testing.T) {
-	need.Root(t)
-	b := &bed{T: t, dir: t.TempDir()}
-	if err := mountSmall(b.dir); err != nil {
-		t.Skip("cannot mount: ", err)
-	}
-	t.Cleanup(func() { syscall.Unmount(b.dir, 0) }) //nolint:errcheck // the test's folder is removed otherwise
+	b := &bed{T: t, dir: need.SmallDisk(t, 8<<20)}
 	b.store = b.open(0)
 	if _, err := b.store.createBucket("full", "us-east-1"); err != nil {
 		t.Fatal(err)

@@ -17,16 +17,7 @@ import (
 // returns what frees the space.
 func smallDisk(t *testing.T) (dir string, block func() (free func())) {
 	t.Helper()
-	need.Root(t)
-	dir = t.TempDir()
-	if err := unix.Mount("isolde-test", dir, "tmpfs", 0, "size=2m"); err != nil {
-		t.Skip("cannot mount a file system:", err)
-	}
-	t.Cleanup(func() {
-		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
+	dir = need.SmallDisk(t, 2<<20)
 	return dir, func() func() {
 		t.Helper()
 		f, err := os.Create(filepath.Join(dir, "ballast"))

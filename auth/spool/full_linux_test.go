@@ -2,7 +2,6 @@ package spool
 
 import (
 	"bytes"
-	"syscall"
 	"testing"
 
 	"github.com/isolde-run/isolde"
@@ -12,16 +11,7 @@ import (
 // TestDiskFull: a disk with less room than the budget says is like a used-up
 // budget, and what was written of the body is gone.
 func TestDiskFull(t *testing.T) {
-	need.Root(t)
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=1m"); err != nil {
-		t.Skip("cannot mount: ", err)
-	}
-	defer func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error("something is left open: ", err)
-		}
-	}()
+	dir := need.SmallDisk(t, 1<<20)
 	s := New(chunkSize, limit, dir)
 	if b, err := s.Read(bytes.NewReader(random(limit)), -1, limit); isolde.CodeOf(err) != isolde.CodeThrottled {
 		t.Errorf("%v, %v", b, err)

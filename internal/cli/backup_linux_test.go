@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/isolde-run/isolde/internal/need"
@@ -13,16 +12,7 @@ import (
 
 // A disk that fills up is told and leaves no half of a backup.
 func TestBackupOnAFullDisk(t *testing.T) {
-	need.Root(t)
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=256k"); err != nil {
-		t.Skipf("cannot mount a small disk: %v", err)
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, 0); err != nil {
-			t.Error(err)
-		}
-	})
+	dir := need.SmallDisk(t, 256<<10)
 	s := newFakeServer()
 	defer s.Close()
 	var out, errs bytes.Buffer
