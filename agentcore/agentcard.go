@@ -84,11 +84,7 @@ func (h *Handler) agentCard(r *http.Request, session isolde.SessionID, request s
 
 // invocationURL is where the caller invokes the agent whose card it asks for.
 func invocationURL(r *http.Request) string {
-	scheme := "http"
-	if r.TLS != nil {
-		scheme = "https"
-	}
-	url := scheme + "://" + r.Host + strings.TrimSuffix(r.URL.EscapedPath(), cardPath)
+	url := baseURL(r) + strings.TrimSuffix(r.URL.EscapedPath(), cardPath)
 	if r.URL.RawQuery != "" { // the endpoint
 		url += "?" + r.URL.RawQuery
 	}
