@@ -22,8 +22,15 @@ func (s *Server) openServices() (all services, code catalog.Objects, err error) 
 	}
 	all = services{"sts": id.Handler(), "iam": id.Handler()}
 	if cfg.S3Endpoint != "" {
-		code, err = objects.Dial(objects.RemoteConfig{Endpoint: cfg.S3Endpoint, Region: cfg.S3Region})
-		return all, code, err
+		remote, err := objects.Dial(objects.RemoteConfig{Endpoint: cfg.S3Endpoint, Region: cfg.S3Region})
+		if err != nil {
+			return nil, nil, err
+		}
+		s.onClose(func() error {
+			remote.Close()
+			return nil
+		})
+		return all, remote, nil
 	}
 	own, err := objects.Open(objects.Config{Dir: s.dir(objectsDir), Logger: cfg.Logger})
 	if err != nil {
