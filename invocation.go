@@ -11,6 +11,7 @@ type Invocation struct {
 	Qualifier EndpointName // empty: DefaultEndpoint
 	Session   SessionID
 	RequestID string
+	User      string // the caller's word for who it is; empty: none
 
 	Method        string      // to the agent
 	Path          string      // to the agent; empty: where its version takes invocations

@@ -23,10 +23,28 @@ const (
 	SessionStopped  SessionState = "Stopped"
 )
 
+// EndCause is who or what ended a session.
+type EndCause string
+
+// The causes. Caller, Operator and Server are those who had it stopped; the
+// others came of themselves.
+const (
+	EndCaller    EndCause = "caller"    // StopRuntimeSession
+	EndOperator  EndCause = "operator"  // Isolde's own API, or the console
+	EndServer    EndCause = "server"    // that shut down, or dropped the agent runtime or its version
+	EndIdle      EndCause = "idle"      // nobody used it for its idle timeout
+	EndLifetime  EndCause = "lifetime"  // it reached its maximum lifetime
+	EndExited    EndCause = "exited"    // the agent's process ended
+	EndUnhealthy EndCause = "unhealthy" // the agent left its pings unanswered, or answered them badly
+	EndFailed    EndCause = "failed"    // it did not start
+	EndLost      EndCause = "lost"      // its sandbox was gone when a server came back
+)
+
 // Session is a snapshot of a session, for people and for the store.
 type Session struct {
 	Runtime      RuntimeID     `json:"agentRuntimeId"`
 	ID           SessionID     `json:"runtimeSessionId"`
+	User         string        `json:"userId,omitempty"` // that of the first request which named one; what the caller says, unless a token did
 	Version      VersionNumber `json:"agentRuntimeVersion"`
 	State        SessionState  `json:"state"`
 	Driver       string        `json:"driver"`
@@ -39,7 +57,8 @@ type Session struct {
 	InFlight     int           `json:"inFlight"`
 	Busy         bool          `json:"busy,omitempty"` // the agent said HealthyBusy at its last ping
 	EndedAt      time.Time     `json:"endedAt,omitzero"`
-	EndReason    string        `json:"endReason,omitempty"`
+	EndCause     EndCause      `json:"endCause,omitempty"`
+	EndReason    string        `json:"endReason,omitempty"` // for people, to be read after "it": "was idle for 15m0s"
 	LastError    *AgentError   `json:"lastError,omitempty"`
 }
 

@@ -86,7 +86,11 @@ func (h *Handler) enter(r *http.Request, id isolde.SessionID) (*session.Lease, e
 	if err != nil {
 		return nil, err
 	}
-	return h.Sessions.Acquire(r.Context(), isolde.SessionKey{Runtime: t.Runtime.ID, Session: id}, t.Launch)
+	lease, err := h.Sessions.Acquire(r.Context(), isolde.SessionKey{Runtime: t.Runtime.ID, Session: id}, t.Launch)
+	if err == nil {
+		lease.SetUser(first(r.Header[HeaderUser]))
+	}
+	return lease, err
 }
 
 // lastEvents is how long a client may take to read the end of a command that

@@ -169,7 +169,7 @@ func TestCommandEndsWithItsClient(t *testing.T) {
 func TestCommandEndsWithItsSession(t *testing.T) {
 	var b *bed
 	b = newCommandBed(t, func(ctx context.Context, _ sandbox.Command) (int, error) {
-		go b.sessions.StopAll(context.Background(), "was stopped", func(isolde.Session) bool { return true }) //nolint:errcheck // seen below
+		go b.sessions.StopAll(context.Background(), isolde.EndOperator, "was stopped", func(isolde.Session) bool { return true }) //nolint:errcheck // seen below
 		<-ctx.Done()
 		return -1, ctx.Err()
 	})

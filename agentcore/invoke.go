@@ -77,6 +77,7 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 		Qualifier:     qualifier(r),
 		Session:       session,
 		RequestID:     request,
+		User:          first(r.Header[HeaderUser]),
 		Method:        http.MethodPost,
 		Header:        sent,
 		Body:          body,
@@ -190,7 +191,7 @@ func (h *Handler) stopSession(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	key := isolde.SessionKey{Runtime: t.Runtime.ID, Session: session}
-	if err := h.Sessions.Stop(r.Context(), key, "was stopped by StopRuntimeSession"); err != nil {
+	if err := h.Sessions.Stop(r.Context(), key, isolde.EndCaller, "was stopped by StopRuntimeSession"); err != nil {
 		writeError(w, err)
 		return
 	}

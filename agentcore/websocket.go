@@ -99,6 +99,7 @@ func (h *Handler) upgrade(r *http.Request, request string) (*isolde.Invocation, 
 		Qualifier: qualifier(r),
 		Session:   session,
 		RequestID: request,
+		User:      first(header[HeaderUser]),
 		Header:    passed,
 	}, key, nil
 }

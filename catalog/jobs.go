@@ -159,7 +159,7 @@ func (c *Catalog) reconcile(ctx context.Context, id isolde.RuntimeID) error {
 func (c *Catalog) remove(ctx context.Context, r isolde.AgentRuntime) error {
 	end := func() error {
 		ofRuntime := func(s isolde.Session) bool { return s.Runtime == r.ID }
-		if _, err := c.cfg.Sessions.StopAll(ctx, "was ended with its agent runtime", ofRuntime); err != nil {
+		if _, err := c.cfg.Sessions.StopAll(ctx, isolde.EndServer, "was ended with its agent runtime", ofRuntime); err != nil {
 			return err
 		}
 		return c.cfg.Sessions.RemoveLogs(r.ID)

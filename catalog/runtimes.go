@@ -150,7 +150,7 @@ func (c *Catalog) DeleteVersion(ctx context.Context, token string, id isolde.Run
 			return isolde.Change{}, err
 		}
 		ofVersion := func(s isolde.Session) bool { return s.Runtime == id && s.Version == n }
-		if _, err := c.cfg.Sessions.StopAll(ctx, "was ended with its version", ofVersion); err != nil {
+		if _, err := c.cfg.Sessions.StopAll(ctx, isolde.EndServer, "was ended with its version", ofVersion); err != nil {
 			return isolde.Change{}, err
 		}
 		change, err := c.cfg.Store.DeleteVersion(ctx, once, v)

@@ -206,7 +206,7 @@ func (h *Handler) stopSession(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Sessions.Stop(r.Context(), s.Key(), stoppedByOperator); err != nil {
+	if err := h.Sessions.Stop(r.Context(), s.Key(), isolde.EndOperator, stoppedByOperator); err != nil {
 		return nil, err
 	}
 	return StopResult{Stopped: []isolde.SessionID{s.ID}}, nil
@@ -218,7 +218,7 @@ func (h *Handler) stopSessions(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	keys, err := h.Sessions.StopAll(r.Context(), stoppedByOperator, func(s isolde.Session) bool { return id == "" || s.Runtime == id })
+	keys, err := h.Sessions.StopAll(r.Context(), isolde.EndOperator, stoppedByOperator, func(s isolde.Session) bool { return id == "" || s.Runtime == id })
 	out := StopResult{Stopped: []isolde.SessionID{}}
 	for _, k := range keys {
 		out.Stopped = append(out.Stopped, k.Session)

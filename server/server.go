@@ -290,7 +290,7 @@ func (s *Server) endSessions() error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	_, err := s.sessions.StopAll(ctx, "was ended with the server", func(isolde.Session) bool { return true })
+	_, err := s.sessions.StopAll(ctx, isolde.EndServer, "was ended with the server", func(isolde.Session) bool { return true })
 	return err
 }
 

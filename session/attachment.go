@@ -5,6 +5,8 @@ import (
 	"net"
 	"sync/atomic"
 	"time"
+
+	"github.com/isolde-run/isolde"
 )
 
 // Attachment is an open connection's hold on a session, such as a WebSocket's.
@@ -59,7 +61,7 @@ func (a *Attachment) Ended() (reason string, fault bool) {
 		return "", false
 	}
 	e := a.s.end
-	return "the session ended: " + e.clause(), e.cause == "exited" || e.cause == "unhealthy"
+	return "the session ended: " + e.clause(), e.cause == isolde.EndExited || e.cause == isolde.EndUnhealthy
 }
 
 // Detach ends the hold. Idempotent.

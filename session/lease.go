@@ -19,6 +19,10 @@ type Lease struct {
 // URL are filled in. The answer's body must be read or closed before Release.
 func (l *Lease) RoundTrip(req *http.Request) (*http.Response, error) { return l.s.wire.RoundTrip(req) }
 
+// SetUser tells the session who its request says it is of; the first that says
+// so is the session's user.
+func (l *Lease) SetUser(user string) { l.s.setUser(user) }
+
 // Context ends when the session's end begins.
 func (l *Lease) Context() context.Context { return l.s.life }
 

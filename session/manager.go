@@ -192,15 +192,16 @@ func errDraining() error {
 }
 
 // Stop ends a session and returns when its sandbox is gone; requests that run
-// in it are cut off. CodeNotFound when it has no sandbox.
-func (m *Manager) Stop(ctx context.Context, key isolde.SessionKey, reason string) error {
+// in it are cut off. reason is a sentence after "it". CodeNotFound when it has
+// no sandbox.
+func (m *Manager) Stop(ctx context.Context, key isolde.SessionKey, cause isolde.EndCause, reason string) error {
 	m.mu.RLock()
 	s := m.sessions[key]
 	m.mu.RUnlock()
 	if s == nil {
 		return errNotRunning(key)
 	}
-	s.stop.ask(reason)
+	s.stop.ask(end{cause, reason})
 	select {
 	case <-s.gone:
 		return nil
@@ -217,12 +218,12 @@ func errNotRunning(key isolde.SessionKey) error {
 
 // StopAll ends the sessions that match and returns their keys once all of
 // their sandboxes are gone.
-func (m *Manager) StopAll(ctx context.Context, reason string, match func(isolde.Session) bool) ([]isolde.SessionKey, error) {
+func (m *Manager) StopAll(ctx context.Context, cause isolde.EndCause, reason string, match func(isolde.Session) bool) ([]isolde.SessionKey, error) {
 	var stopped []isolde.SessionKey
 	var waits []*session
 	for _, s := range m.all() {
 		if match(s.snapshot()) {
-			s.stop.ask(reason)
+			s.stop.ask(end{cause, reason})
 			waits = append(waits, s)
 			stopped = append(stopped, s.key)
 		}

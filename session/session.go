@@ -37,6 +37,7 @@ type session struct {
 	requests   atomic.Int64
 	lastActive atomic.Int64 // Unix nanoseconds
 	busy       atomic.Bool
+	user       atomic.Pointer[string] // nil until a request named one
 
 	mu        sync.Mutex
 	boxID     sandbox.ID
@@ -46,27 +47,27 @@ type session struct {
 
 // stopRequest asks the actor to end the session; only the first reason counts.
 type stopRequest struct {
-	once   sync.Once
-	asked  chan struct{} // closed once reason is set
-	reason string
+	once  sync.Once
+	asked chan struct{} // closed once end is set
+	end   end
 }
 
-func (r *stopRequest) ask(reason string) {
+func (r *stopRequest) ask(e end) {
 	r.once.Do(func() {
-		r.reason = reason
+		r.end = e
 		close(r.asked)
 	})
 }
 
 // end is why a session ended.
 type end struct {
-	cause  string // a word for metrics: idle, lifetime, exited, unhealthy, stopped, failed
+	cause  isolde.EndCause
 	reason string // for people: "was idle for 15m0s"
 }
 
 // clause is the reason as part of a sentence about the session.
 func (e end) clause() string {
-	if e.cause == "exited" {
+	if e.cause == isolde.EndExited {
 		return e.reason // which is about the agent
 	}
 	return "it " + e.reason
@@ -132,17 +133,17 @@ func (s *session) live() {
 	for {
 		select {
 		case <-s.box.Done():
-			s.finish(end{"exited", "its agent " + s.box.Exit().String()}, 0)
+			s.finish(end{isolde.EndExited, "its agent " + s.box.Exit().String()}, 0)
 			return
 		case <-s.stop.asked:
-			s.finish(end{"stopped", s.stop.reason}, cfg.StopGrace)
+			s.finish(s.stop.end, cfg.StopGrace)
 			return
 		case <-expire.C:
-			s.finish(end{"lifetime", "reached its maximum lifetime of " + s.lifecycle.MaxLifetime.Duration().String()}, cfg.StopGrace)
+			s.finish(end{isolde.EndLifetime, "reached its maximum lifetime of " + s.lifecycle.MaxLifetime.Duration().String()}, cfg.StopGrace)
 			return
 		case p := <-health.results:
 			if why := health.judge(p); why != "" {
-				s.finish(end{"unhealthy", why}, cfg.StopGrace)
+				s.finish(end{isolde.EndUnhealthy, why}, cfg.StopGrace)
 				return
 			}
 		case now := <-tick.C:
@@ -151,7 +152,7 @@ func (s *session) live() {
 				s.touch(now) // for the record, should the server die now
 			}
 			if s.idleFor(now) >= s.lifecycle.IdleTimeout.Duration() && s.gate.closeIfEmpty() {
-				s.finish(end{"idle", "was idle for " + s.lifecycle.IdleTimeout.Duration().String()}, cfg.StopGrace)
+				s.finish(end{isolde.EndIdle, "was idle for " + s.lifecycle.IdleTimeout.Duration().String()}, cfg.StopGrace)
 				return
 			}
 			if at := time.Unix(0, s.lastActive.Load()); at.Sub(recorded) >= recordEvery {
@@ -177,13 +178,13 @@ func (s *session) fail(err error) {
 	e := isolde.AsError(err)
 	s.m.cfg.Logger.Warn("session did not start", "runtime", s.key.Runtime, "session", s.key.Session, "err", err, "cause", e.Err)
 	s.log.Append("session did not start: " + e.Error())
-	s.m.cfg.Metrics.SessionEnded("failed")
+	s.m.cfg.Metrics.SessionEnded(isolde.EndFailed)
 	s.mu.Lock()
 	if s.lastError == nil {
 		s.lastError = &isolde.AgentError{Time: time.Now(), Message: e.Error()}
 	}
 	s.mu.Unlock()
-	s.beginEnd(end{"failed", "did not start: " + e.Message})
+	s.beginEnd(end{isolde.EndFailed, "did not start: " + e.Message})
 	s.record(time.Now())
 	s.m.forget(s)
 	close(s.ready)
@@ -214,6 +215,13 @@ func (s *session) touch(at time.Time) {
 		if at.UnixNano() <= old || s.lastActive.CompareAndSwap(old, at.UnixNano()) {
 			return
 		}
+	}
+}
+
+func (s *session) setUser(user string) {
+	if user != "" && s.user.Load() == nil {
+		first := user // which is on the heap, and user is not
+		s.user.CompareAndSwap(nil, &first)
 	}
 }
 
@@ -255,6 +263,9 @@ func (s *session) snapshot() isolde.Session {
 		Requests: s.requests.Load(), InFlight: s.gate.inside() + int(s.attached.Load()), Busy: s.busy.Load(),
 		LastError: s.lastError,
 	}
+	if user := s.user.Load(); user != nil {
+		out.User = *user
+	}
 	clockRuns := out.State == isolde.SessionIdle || out.State == isolde.SessionActive && s.gate.inside() == 0 && !out.Busy
 	if clockRuns {
 		out.IdleAt = out.LastActiveAt.Add(s.lifecycle.IdleTimeout.Duration())
@@ -266,8 +277,8 @@ func (s *session) snapshot() isolde.Session {
 func (s *session) record(endedAt time.Time) {
 	r := s.snapshot()
 	if !endedAt.IsZero() {
-		r.State, r.EndedAt, r.EndReason, r.Sandbox = isolde.SessionStopped, endedAt, s.end.reason, ""
-		r.IdleAt = time.Time{}
+		r.State, r.Sandbox, r.IdleAt = isolde.SessionStopped, "", time.Time{}
+		r.EndedAt, r.EndCause, r.EndReason = endedAt, s.end.cause, s.end.reason
 	}
 	// The record is kept even when the manager is letting go.
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Second)

@@ -155,14 +155,14 @@ func TestStopCutsOffRunningRequestsAndSaysWhy(t *testing.T) {
 			failed <- err
 		}()
 		synctest.Wait()
-		if err := b.m.Stop(t.Context(), key, "was stopped by a test"); err != nil {
+		if err := b.m.Stop(t.Context(), key, isolde.EndCaller, "was stopped by a test"); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-failed; isolde.CodeOf(err) != isolde.CodeAgent || !strings.Contains(err.Error(), "was stopped by a test") {
 			t.Errorf("cut off request got %v", err)
 		}
 		b.wantEnded("was stopped by a test")
-		if err := b.m.Stop(t.Context(), key, "again"); isolde.CodeOf(err) != isolde.CodeNotFound {
+		if err := b.m.Stop(t.Context(), key, isolde.EndCaller, "again"); isolde.CodeOf(err) != isolde.CodeNotFound {
 			t.Errorf("second stop = %v, want not found", err)
 		}
 	})
@@ -292,7 +292,7 @@ func TestStopWhileStarting(t *testing.T) {
 			waiting <- err
 		}()
 		synctest.Wait()
-		if err := b.m.Stop(t.Context(), key, "was stopped by a test"); err != nil {
+		if err := b.m.Stop(t.Context(), key, isolde.EndCaller, "was stopped by a test"); err != nil {
 			t.Fatal(err)
 		}
 		if err := <-waiting; isolde.CodeOf(err) != isolde.CodeConflict {
@@ -345,7 +345,7 @@ func TestConcurrentInvokeAndStop(t *testing.T) {
 			})
 			wg.Go(func() {
 				time.Sleep(time.Duration(i) * 3 * time.Millisecond)
-				_ = b.m.Stop(t.Context(), key, "was stopped by a test")
+				_ = b.m.Stop(t.Context(), key, isolde.EndCaller, "was stopped by a test")
 			})
 		}
 		wg.Wait()

@@ -181,7 +181,8 @@ func (m *Manager) recover(ctx context.Context) error {
 		m.cfg.Logger.Info("session found again", "runtime", s.key.Runtime, "session", s.key.Session, "sandbox", box.ID())
 	}
 	for _, r := range running {
-		r.State, r.EndedAt, r.EndReason, r.Sandbox = isolde.SessionStopped, time.Now(), "was gone when the server came back", ""
+		r.State, r.Sandbox = isolde.SessionStopped, ""
+		r.EndedAt, r.EndCause, r.EndReason = time.Now(), isolde.EndLost, "was gone when the server came back"
 		if err := m.cfg.Store.PutSession(ctx, r); err != nil {
 			return err
 		}
@@ -200,6 +201,7 @@ func (m *Manager) takeUp(ctx context.Context, box sandbox.Sandbox, running map[i
 	if r, ok := running[s.key]; ok {
 		s.requests.Store(r.Requests)
 		s.lastError = r.LastError
+		s.setUser(r.User)
 		s.lastActive.Store(r.LastActiveAt.UnixNano())
 		s.busy.Store(r.Busy)
 	}

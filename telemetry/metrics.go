@@ -77,9 +77,9 @@ func (m *Metrics) SessionStarted(driver string, took time.Duration) {
 }
 
 // SessionEnded counts the end of a session.
-func (m *Metrics) SessionEnded(cause string) {
+func (m *Metrics) SessionEnded(cause isolde.EndCause) {
 	if m != nil {
-		m.ends.WithLabelValues(cause).Inc()
+		m.ends.WithLabelValues(string(cause)).Inc()
 	}
 }
 
