@@ -263,7 +263,12 @@ func (b *bed) call(arn string, session isolde.SessionID, body io.Reader) (*http.
 }
 
 func (b *bed) request(ctx context.Context, arn string, session isolde.SessionID, body io.Reader) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/runtimes/"+strings.ReplaceAll(arn, "/", "%2F")+"/invocations", body)
+	return b.post(ctx, arn, "invocations", session, body)
+}
+
+// post sends a request of the data plane.
+func (b *bed) post(ctx context.Context, arn, operation string, session isolde.SessionID, body io.Reader) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, b.url+"/runtimes/"+strings.ReplaceAll(arn, "/", "%2F")+"/"+operation, body)
 	if err != nil {
 		return nil, err
 	}
