@@ -28,11 +28,18 @@ run: build ## start a server, deploy and invoke examples/python-streaming; Ctrl-
 	@scripts/run
 
 # Packages run one by one: the tests of drivers look for what is left on the machine.
+# End to end, servers run as users have them, without the race detector.
 .PHONY: test
 test: build ## run all tests, installing what they need
 	@scripts/prerequisites python node
-	$(GO) test -race -p 1 -timeout 40m ./...
+	$(GO) test -race -p 1 -timeout 40m $$($(GO) list ./... | grep -v /test$$)
+	$(GO) test -timeout 40m ./test
 	scripts/test-modules
+
+.PHONY: race
+race: build ## run the end-to-end tests under the race detector, which takes long
+	@scripts/prerequisites python node
+	$(GO) test -race -timeout 60m ./test
 
 .PHONY: lint
 lint: $(LINT) ## check style and the imports that are forbidden
