@@ -20,6 +20,7 @@ const module = "github.com/isolde-run/isolde"
 var layers = [][]string{
 	{"."},
 	{"sandbox", "network", "image/erofs", "ws", "http1"},
+	{"sandbox/terminal"},
 	{"auth", "image", "objects", "identity", "sandbox/gvisor", "sandbox/process", "sqlite", "telemetry", "console"},
 	{"auth/sigv4", "auth/jwt", "auth/spool", "session"},
 	{"catalog"},

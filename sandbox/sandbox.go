@@ -12,6 +12,7 @@ package sandbox
 import (
 	"context"
 	"errors"
+	"io"
 	"net"
 	"strconv"
 	"time"
@@ -57,7 +58,8 @@ type Execer interface {
 	// are killed, as far as they kept its environment or its process group.
 	// What a command that ended by itself left in the background runs on until
 	// the sandbox ends. Output is read as fast as it is taken. The error has
-	// ErrNotExecutable in its chain when there is no such program. Safe for
+	// ErrNotExecutable in its chain when there is no such program, and
+	// CodeUnsupported for a terminal where the driver has none. Safe for
 	// concurrent use.
 	Exec(ctx context.Context, cmd Command) (exitCode int, err error)
 }
@@ -160,7 +162,26 @@ type Command struct {
 	Dir    string   // empty: the agent's
 	Stdout WriteFunc
 	Stderr WriteFunc
+	// Terminal, if set, is what the command runs on, as the leader of a session
+	// of its own: standard input and both outputs are the terminal. What it
+	// shows goes to Stdout.
+	Terminal *Terminal
 }
+
+// Terminal is a command's terminal, as whoever sits at it has it.
+type Terminal struct {
+	Size WindowSize // when the command starts
+	// Input is what is typed. It is read while the terminal takes it; its end
+	// is none for the command. Exec does not wait for a Read that is under way
+	// when the command ends.
+	Input io.Reader
+	// Resize has the sizes that the window gets, until the command ends. It is
+	// not closed; nil: the size stays.
+	Resize <-chan WindowSize
+}
+
+// WindowSize is the size of a terminal's window in characters.
+type WindowSize struct{ Columns, Rows uint16 }
 
 // WriteFunc takes output as it comes. The slice is valid during the call.
 type WriteFunc func(p []byte) error

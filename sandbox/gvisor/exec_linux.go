@@ -17,6 +17,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/sandbox"
+	"github.com/isolde-run/isolde/sandbox/terminal"
 )
 
 // Exec implements [sandbox.Execer]. It costs a runsc process for as long as
@@ -37,8 +38,18 @@ func (s *Sandbox) Exec(ctx context.Context, cmd sandbox.Command) (exitCode int, 
 		return -1, fmt.Errorf("exec: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	if err := run.Start(); err != nil {
+	ready, done := make(chan struct{}), make(chan struct{})
+	defer close(done)
+	streams, err := terminal.Attach(run, cmd, ready)
+	if err != nil {
 		return -1, fmt.Errorf("exec: %w", err)
+	}
+	if err := run.Start(); err != nil {
+		streams.Close()
+		return -1, fmt.Errorf("exec: %w", err)
+	}
+	if cmd.Terminal != nil {
+		go awaitForwarding(filepath.Join(dir, pidFile), ready, done)
 	}
 	killed := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
@@ -49,7 +60,7 @@ func (s *Sandbox) Exec(ctx context.Context, cmd sandbox.Command) (exitCode int, 
 			_ = run.Process.Kill()
 		}
 	})
-	err = run.Wait()
+	err = streams.Wait()
 	if !stop() {
 		<-killed
 	}
@@ -65,6 +76,22 @@ func (s *Sandbox) Exec(ctx context.Context, cmd sandbox.Command) (exitCode int, 
 	}
 }
 
+// awaitForwarding closes ready when runsc passes signals on to the command on
+// its terminal, which is before it writes the file. A ^C that came earlier would
+// end runsc, and a change of the window's size would be missed.
+func awaitForwarding(file string, ready chan<- struct{}, done <-chan struct{}) {
+	poll := time.NewTicker(2 * time.Millisecond)
+	defer poll.Stop()
+	for readString(file) == "" {
+		select {
+		case <-poll.C:
+		case <-done:
+			return
+		}
+	}
+	close(ready)
+}
+
 // prepare makes the runsc command that runs cmd, and the folder of its files.
 func (s *Sandbox) prepare(cmd sandbox.Command, mark string) (run *exec.Cmd, dir string, err error) {
 	if dir, err = os.MkdirTemp(s.dir, "exec-"); err != nil {
@@ -76,7 +103,6 @@ func (s *Sandbox) prepare(cmd sandbox.Command, mark string) (run *exec.Cmd, dir 
 	}
 	run = s.driver.runsc.command(s.dir, "--log="+filepath.Join(dir, errorFile), "exec",
 		"-process="+filepath.Join(dir, "process.json"), "-internal-pid-file="+filepath.Join(dir, pidFile), containerID)
-	run.Stdout, run.Stderr = cmd.Stdout, cmd.Stderr
 	// A command that left a child with its output behind is not waited for.
 	run.WaitDelay = 2 * time.Second
 	return run, dir, nil
@@ -102,6 +128,7 @@ func (s *Sandbox) writeProcess(dir string, cmd sandbox.Command, mark string) err
 	if cmd.Dir != "" {
 		p.Cwd = cmd.Dir
 	}
+	p.Terminal = cmd.Terminal != nil
 	if b, err = json.Marshal(p); err != nil {
 		return err
 	}

@@ -11,11 +11,19 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/sandbox"
+	"github.com/isolde-run/isolde/sandbox/terminal"
 )
 
 // outputDelay is how long output is still read after a command ended whose
 // children hold on to it.
 const outputDelay = time.Second
+
+// atOnce is ready: a command's terminal can be used as soon as it has started.
+var atOnce = func() <-chan struct{} {
+	ready := make(chan struct{})
+	close(ready)
+	return ready
+}()
 
 // Exec runs a command in the agent's namespaces, folder and environment.
 func (s *instance) Exec(ctx context.Context, cmd sandbox.Command) (int, error) {
@@ -33,17 +41,21 @@ func (s *instance) Exec(ctx context.Context, cmd sandbox.Command) (int, error) {
 	}
 	run := exec.CommandContext(ctx, path)
 	run.Args, run.Env, run.Dir = cmd.Args, env, dir
-	run.Stdout, run.Stderr = cmd.Stdout, cmd.Stderr
 	run.WaitDelay = outputDelay
 	run.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	run.Cancel = func() error { return killCommand(run.Process.Pid, mark) }
+	streams, err := terminal.Attach(run, cmd, atOnce)
+	if err != nil {
+		return -1, err
+	}
 	if err := s.inside(run.Start); err != nil {
+		streams.Close()
 		if ctx.Err() != nil {
 			return -1, context.Cause(ctx)
 		}
 		return -1, notFound(cmd.Args, err)
 	}
-	err = run.Wait()
+	err = streams.Wait()
 	if ctx.Err() != nil {
 		return -1, context.Cause(ctx)
 	}

@@ -59,6 +59,7 @@ func cases() []testCase {
 		{"cleans what died meanwhile", testRecoverDead},
 		{"measures", testStats},
 		{"executes commands", testExec},
+		{"executes commands on a terminal", testTerminal},
 		{"bounds memory and disk", testLimits},
 		{"outlives a server that was killed", testServerKilled},
 		{"survives a server killed amid starts", testServerKilledMidway},

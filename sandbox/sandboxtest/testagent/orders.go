@@ -193,6 +193,9 @@ func self(mode string) *exec.Cmd {
 }
 
 func child(args []string) {
+	if len(args) == 1 && args[0] == "terminal" {
+		sit()
+	}
 	signal.Ignore(syscall.SIGTERM, syscall.SIGHUP, syscall.SIGINT)
 	if len(args) == 1 && args[0] == "detach" {
 		cmd := self("sleep")

@@ -1,0 +1,7 @@
+//go:build !linux
+
+package main
+
+import "errors"
+
+func sit() { fatal(errors.New("no terminals here")) }
