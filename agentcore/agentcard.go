@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"io"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/isolde-run/isolde"
@@ -84,11 +85,11 @@ func (h *Handler) agentCard(r *http.Request, session isolde.SessionID, request s
 
 // invocationURL is where the caller invokes the agent whose card it asks for.
 func invocationURL(r *http.Request) string {
-	url := baseURL(r) + strings.TrimSuffix(r.URL.EscapedPath(), cardPath)
-	if r.URL.RawQuery != "" { // the endpoint
-		url += "?" + r.URL.RawQuery
+	address := baseURL(r) + strings.TrimSuffix(r.URL.EscapedPath(), cardPath)
+	if q := qualifier(r); q != "" { // and nothing else of the query: it may hold a signature
+		address += "?qualifier=" + url.QueryEscape(string(q))
 	}
-	return url
+	return address
 }
 
 // readdress writes the address into a card: that of the card's own transport,

@@ -96,6 +96,15 @@ func (h *Handler) control(w http.ResponseWriter, r *http.Request, op *operation)
 	}
 	request := newRequestID()
 	w.Header().Set(HeaderRequestID, request)
+	admitted, err := h.allowControl(w, r)
+	if err != nil {
+		writeError(w, err)
+		return
+	}
+	if admitted != nil {
+		defer admitted.Close()
+		r = admitted.Request(r, false)
+	}
 	c := &call{Request: r, op: op, w: w, log: h.logger().With("operation", op.name, "request", request)}
 	answer, err := c.answer(h)
 	switch {

@@ -10,8 +10,9 @@
 // ValidationException names every field at fault. Members that an operation
 // does not know are ignored, as AWS does, and logged.
 //
-// Agent runtimes with a JWT authorizer ask for its tokens; otherwise requests
-// are not authenticated: the server listens on loopback only.
+// Agent runtimes with a JWT authorizer ask for its tokens, and everything else
+// for a signature with a key of the server, if the server has keys; see
+// [Handler.Gate].
 package agentcore
 
 import (
@@ -23,6 +24,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/auth"
+	"github.com/isolde-run/isolde/auth/gate"
 	"github.com/isolde-run/isolde/auth/jwt"
 	"github.com/isolde-run/isolde/catalog"
 	"github.com/isolde-run/isolde/gateway"
@@ -48,7 +50,8 @@ type Store interface {
 	isolde.ResourceStore
 }
 
-// Handler serves both planes. All fields but Logger are required.
+// Handler serves both planes. All fields but Gate, Binding and Logger are
+// required.
 type Handler struct {
 	Gateway  *gateway.Gateway
 	Catalog  *catalog.Catalog
@@ -56,6 +59,8 @@ type Handler struct {
 	Store    Store
 	Locality isolde.Locality
 	Tokens   *jwt.Verifier // checks the tokens of runtimes with an authorizer
+	Gate     *gate.Gate    // asks for a key; nil: nobody is asked
+	Binding  Binding       // empty: BindJWT
 	Logger   *slog.Logger  // of the control plane's faults; nil: none
 
 	// NoContentDefaults passes Content-Type and Accept to agents as the client

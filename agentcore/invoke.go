@@ -15,6 +15,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/auth"
+	"github.com/isolde-run/isolde/auth/spool"
 	"github.com/isolde-run/isolde/http1"
 )
 
@@ -71,7 +72,8 @@ func (h *Handler) invoke(w http.ResponseWriter, r *http.Request) {
 	}
 	rc := http.NewResponseController(w)
 	body := &requestBody{Reader: r.Body, rc: rc}
-	body.ended.Store(r.ContentLength == 0)
+	_, held := r.Body.(*spool.Body) // it was read to its end already
+	body.ended.Store(r.ContentLength == 0 || held)
 	inv := &isolde.Invocation{
 		Target:        x.target,
 		Qualifier:     qualifier(r),

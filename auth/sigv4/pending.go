@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
+	"strings"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/auth"
@@ -15,6 +16,7 @@ type Pending struct {
 	key        *auth.Key
 	credential string
 	stamp      string
+	signed     string // names of the signed headers, as in claim
 	signature  [sha256.Size]byte
 	signing    *signingKey
 
@@ -36,6 +38,17 @@ func (p *Pending) NeedsBody() bool { return p.needsBody }
 // BodySHA256 is what the body must hash to, where that is signed and told by
 // the request, or the body is empty.
 func (p *Pending) BodySHA256() (sum [sha256.Size]byte, ok bool) { return p.sum, p.declared }
+
+// Signed says whether the signature covers a header, whose name is in lower
+// case. What it does not cover anyone may have added on the way.
+func (p *Pending) Signed(header string) bool {
+	for name := range strings.SplitSeq(p.signed, ";") {
+		if name == header {
+			return true
+		}
+	}
+	return false
+}
 
 // Identity is who the request says it comes from. That is proven unless
 // [Pending.NeedsBody]; then it serves to refuse early, such as

@@ -67,7 +67,7 @@ func (v *Verifier) Begin(r *http.Request) (*Pending, error) {
 		return nil, isolde.Errorf(isolde.CodeUnknownKey, "access key %s needs its security token", key.ID).
 			WithHint("check AWS_SESSION_TOKEN")
 	}
-	p := &Pending{key: key, credential: c.credential, stamp: c.stamp, signature: c.signature, signing: v.signing.get(c.scope, key)}
+	p := &Pending{key: key, credential: c.credential, stamp: c.stamp, signed: c.signed, signature: c.signature, signing: v.signing.get(c.scope, key)}
 	if err := v.setPayload(p, &c, r); err != nil {
 		return nil, err
 	}

@@ -34,6 +34,9 @@ func (b *Body) Len() int64 { return b.size }
 // SHA256 is the hash of the body.
 func (b *Body) SHA256() [sha256.Size]byte { return b.sum }
 
+// Buffered is how many bytes can be read without waiting: all that are left.
+func (b *Body) Buffered() int { return int(b.size - b.at) }
+
 // Read reads on from where the last one ended.
 func (b *Body) Read(p []byte) (int, error) {
 	if !b.enter() {
