@@ -22,7 +22,11 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/agentcore"
+	"github.com/isolde-run/isolde/auth"
+	"github.com/isolde-run/isolde/auth/gate"
 	"github.com/isolde-run/isolde/auth/jwt"
+	"github.com/isolde-run/isolde/auth/sigv4"
+	"github.com/isolde-run/isolde/auth/spool"
 	"github.com/isolde-run/isolde/catalog"
 	"github.com/isolde-run/isolde/gateway"
 	"github.com/isolde-run/isolde/http1"
@@ -113,7 +117,9 @@ type bed struct {
 	data     *bedrockagentcore.Client
 	control  *bedrockagentcorecontrol.Client
 
-	noDefaults bool // of servers from the next serve on
+	noDefaults bool        // of servers from the next serve on, as are
+	keys       []*auth.Key // that it asks for, and
+	binding    agentcore.Binding
 }
 
 func newBed(t *testing.T, agent http.Handler) *bed {
@@ -161,6 +167,17 @@ func (b *bed) serve(t *testing.T) {
 	api := &agentcore.Handler{
 		Gateway: &gateway.Gateway{Catalog: b.agents, Sessions: b.sessions, Logger: b.log},
 		Catalog: b.agents, Sessions: b.sessions, Store: b.store, Locality: b.locality, Tokens: tokens, Logger: b.log, NoContentDefaults: b.noDefaults,
+		Binding: b.binding,
+	}
+	if b.keys != nil {
+		keys, err := auth.NewKeys(b.keys...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		api.Gate = &gate.Gate{
+			Verifier: &sigv4.Verifier{Keys: keys, Service: "bedrock-agentcore", Region: b.locality.Region},
+			Spool:    spool.New(64<<20, 0, ""), Shares: gate.NewShares(64 << 20),
+		}
 	}
 	api.Register(mux)
 	b.listen(t, b.answers.of(api.Front(agentcore.Strict(mux))))
