@@ -47,6 +47,7 @@ type Session struct {
 	User         string        `json:"userId,omitempty"` // that of the first request which named one; what the caller says, unless a token did
 	Version      VersionNumber `json:"agentRuntimeVersion"`
 	State        SessionState  `json:"state"`
+	Owner        string        `json:"owner,omitempty"` // the identity that started it, and that alone may enter it; empty: anyone may
 	Driver       string        `json:"driver"`
 	Sandbox      string        `json:"sandbox,omitempty"` // the driver's id of it; empty when there is none
 	StartedAt    time.Time     `json:"startedAt"`         // when the sandbox's start began

@@ -347,3 +347,47 @@ func TestWebSocketsAskForCredentials(t *testing.T) {
 		_ = conn.CloseNow()
 	}
 }
+
+func TestSessionsOfTokensAreBoundToThem(t *testing.T) {
+	idp := newProvider(t)
+	b := keyBed(t, http.HandlerFunc(echoBody), "")
+	invocations := b.deploy(t, "guarded", isolde.VersionSpec{Authorizer: &isolde.Authorizer{JWT: &isolde.JWTAuthorizer{
+		DiscoveryURL: idp.URL + "/.well-known/openid-configuration", AllowedAudience: []string{"agents"},
+	}}})
+	runtime := strings.TrimSuffix(invocations, "/invocations")
+	session := string(isolde.NewSessionID())
+	as := func(subject, method, path string) answer {
+		req := b.request(t, method, path, []byte(`{"command":"true"}`))
+		req.Header.Set("Authorization", "Bearer "+idp.tokenOf(t, subject, "agents", time.Hour))
+		req.Header.Set(agentcore.HeaderSession, session)
+		return roundTrip(t, req)
+	}
+	if a := as("ada", "POST", invocations); a.status != 200 {
+		t.Fatalf("%d %s", a.status, a.body)
+	}
+	for _, operation := range []string{"/invocations", "/commands", "/stopruntimesession"} {
+		if a := as("bob", "POST", runtime+operation); a.status != 403 || a.header.Get("X-Amzn-Errortype") != "AccessDeniedException" {
+			t.Errorf("%s in another's session: %d %s", operation, a.status, a.body)
+		}
+	}
+	b.binding = agentcore.BindNone
+	b.serve(t)
+	if a := as("bob", "POST", invocations); a.status != 200 {
+		t.Errorf("sessions are not bound, and still: %d %s", a.status, a.body)
+	}
+}
+
+func TestSessionsOfKeysAreBoundWhereAsked(t *testing.T) {
+	for binding, want := range map[agentcore.Binding]int{"": 200, agentcore.BindAll: 403} {
+		b := keyBed(t, http.HandlerFunc(echoBody), binding)
+		session := string(isolde.NewSessionID())
+		for _, k := range []*auth.Key{keyAll, keyInvoke} {
+			req := b.request(t, "POST", "/runtimes/"+escape(b.arn)+"/invocations", []byte("{}"))
+			req.Header.Set(agentcore.HeaderSession, session)
+			a := roundTrip(t, b.sign(t, req, []byte("{}"), signed{key: k}))
+			if k == keyInvoke && a.status != want || k == keyAll && a.status != 200 {
+				t.Errorf("binding %q, key %s: %d %s", binding, k.Name, a.status, a.body)
+			}
+		}
+	}
+}

@@ -49,9 +49,14 @@ func newProvider(t *testing.T) *provider {
 // token is one for the audience that is good for so long.
 func (p *provider) token(t *testing.T, audience string, life time.Duration) string {
 	t.Helper()
+	return p.tokenOf(t, "ada", audience, life)
+}
+
+func (p *provider) tokenOf(t *testing.T, subject, audience string, life time.Duration) string {
+	t.Helper()
 	now := time.Now()
 	s, err := josejwt.Signed(p.signer).Claims(josejwt.Claims{
-		Issuer: p.URL, Subject: "ada", Audience: josejwt.Audience{audience},
+		Issuer: p.URL, Subject: subject, Audience: josejwt.Audience{audience},
 		IssuedAt: josejwt.NewNumericDate(now.Add(-time.Hour)), Expiry: josejwt.NewNumericDate(now.Add(life)),
 	}).Serialize()
 	if err != nil {

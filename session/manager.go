@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/auth"
 	"github.com/isolde-run/isolde/sandbox"
 	"github.com/isolde-run/isolde/telemetry"
 )
@@ -117,15 +118,19 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 // Acquire admits a request to a session and starts the session if it has no
 // sandbox; with a nil launch it enters only one that runs, and CodeNotFound is
 // that it does not. The lease must be released. Errors: CodeAgent when the agent does
-// not start (all callers that waited get the same one), CodeQuota at a limit
+// not start (all callers that waited get the same one), CodeDenied when the
+// session belongs to another than ctx's caller (see [auth.Owner]), CodeQuota at a limit
 // on sessions, CodeUnavailable while the server drains, ctx's cause when the
 // caller gave up waiting.
 func (m *Manager) Acquire(ctx context.Context, key isolde.SessionKey, launch *Launch) (*Lease, error) {
 	m.waiting.Add(1)
 	defer m.waiting.Add(-1)
 	for {
-		s, err := m.find(key, launch)
+		s, err := m.find(ctx, key, launch)
 		if err != nil {
+			return nil, err
+		}
+		if err := s.owned(ctx); err != nil {
 			return nil, err
 		}
 		select {
@@ -155,7 +160,7 @@ func (m *Manager) Acquire(ctx context.Context, key isolde.SessionKey, launch *La
 }
 
 // find returns the session of the key, a new one in Starting if there is none.
-func (m *Manager) find(key isolde.SessionKey, launch *Launch) (*session, error) {
+func (m *Manager) find(ctx context.Context, key isolde.SessionKey, launch *Launch) (*session, error) {
 	if m.draining.Load() {
 		return nil, errDraining()
 	}
@@ -167,6 +172,10 @@ func (m *Manager) find(key isolde.SessionKey, launch *Launch) (*session, error) 
 	}
 	if launch == nil {
 		return nil, errNotRunning(key)
+	}
+	owner := auth.Owner(ctx)
+	if err := m.ownedBefore(ctx, key, owner); err != nil {
+		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -181,7 +190,7 @@ func (m *Manager) find(key isolde.SessionKey, launch *Launch) (*session, error) 
 			WithHint("end some with: isolde session stop")
 	}
 	s = m.newSession(key, launch.Version, launch.Lifecycle.WithDefaults(), launch.Spec.Ports[0])
-	s.health = launch.Health
+	s.health, s.owner = launch.Health, owner
 	m.sessions[key] = s
 	m.wg.Go(func() { s.run(launch.Spec) })
 	return s, nil
@@ -193,13 +202,16 @@ func errDraining() error {
 
 // Stop ends a session and returns when its sandbox is gone; requests that run
 // in it are cut off. reason is a sentence after "it". CodeNotFound when it has
-// no sandbox.
+// no sandbox, CodeDenied when it belongs to another than ctx's caller.
 func (m *Manager) Stop(ctx context.Context, key isolde.SessionKey, cause isolde.EndCause, reason string) error {
 	m.mu.RLock()
 	s := m.sessions[key]
 	m.mu.RUnlock()
 	if s == nil {
 		return errNotRunning(key)
+	}
+	if err := s.owned(ctx); err != nil {
+		return err
 	}
 	s.stop.ask(end{cause, reason})
 	select {

@@ -19,6 +19,7 @@ type session struct {
 	lifecycle isolde.Lifecycle
 	port      int
 	health    Health
+	owner     string // as of auth.Owner; empty: anyone may enter
 	log       *Log
 
 	ready    chan struct{} // closed once started, or failed with startErr
@@ -258,7 +259,7 @@ func (s *session) snapshot() isolde.Session {
 	defer s.mu.Unlock()
 	out := isolde.Session{
 		Runtime: s.key.Runtime, ID: s.key.Session, Version: s.version,
-		State: s.state(), Driver: s.m.cfg.Driver.Name(), Sandbox: string(s.boxID),
+		State: s.state(), Owner: s.owner, Driver: s.m.cfg.Driver.Name(), Sandbox: string(s.boxID),
 		StartedAt: s.startedAt, LastActiveAt: time.Unix(0, s.lastActive.Load()), ExpiresAt: s.expiresAt(),
 		Requests: s.requests.Load(), InFlight: s.gate.inside() + int(s.attached.Load()), Busy: s.busy.Load(),
 		LastError: s.lastError,

@@ -22,6 +22,7 @@ const (
 	labelMax     = "max"     // seconds
 	labelPort    = "port"
 	labelHealth  = "health" // absent: HealthPing
+	labelOwner   = "owner"  // absent or empty: anyone may enter
 )
 
 // start starts the session's sandbox and waits for its first healthy ping.
@@ -60,6 +61,7 @@ func (s *session) start(spec sandbox.Spec) (sandbox.Sandbox, error) {
 		labelMax:     strconv.Itoa(int(s.lifecycle.MaxLifetime)),
 		labelPort:    strconv.Itoa(s.port),
 		labelHealth:  string(s.health),
+		labelOwner:   s.owner,
 	}
 	cfg.Logger.Debug("start sandbox", "runtime", s.key.Runtime, "session", s.key.Session, "sandbox", spec.ID)
 	from := s.log.Size()
@@ -240,7 +242,7 @@ func (m *Manager) fromLabels(labels map[string]string) (*session, error) {
 	key := isolde.SessionKey{Runtime: isolde.RuntimeID(labels[labelRuntime]), Session: isolde.SessionID(labels[labelSession])}
 	s := m.newSession(key, isolde.VersionNumber(version),
 		isolde.Lifecycle{IdleTimeout: isolde.Seconds(idle), MaxLifetime: isolde.Seconds(maximum)}, port)
-	s.health = Health(labels[labelHealth])
+	s.health, s.owner = Health(labels[labelHealth]), labels[labelOwner]
 	s.startedAt = started
 	return s, nil
 }
