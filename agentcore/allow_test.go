@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -320,9 +321,7 @@ func TestWebSocketsAskForCredentials(t *testing.T) {
 		{"nothing where tokens are taken", path, signed{}, nil, nil, 401},
 	} {
 		address, header := get(test.path, test.sign)
-		for name, v := range test.header {
-			header[name] = v
-		}
+		maps.Copy(header, test.header)
 		conn, resp, err := websocket.Dial(t.Context(), address, &websocket.DialOptions{HTTPHeader: header, Subprotocols: test.offer})
 		if test.refused != 0 {
 			if err == nil || resp == nil || resp.StatusCode != test.refused {
