@@ -118,6 +118,8 @@ type Spec struct {
 	Ports     []int    // where the agent listens; the first serves invocations
 	Resources isolde.Resources
 	Network   isolde.Network
+	Volumes   []Volume          // kept when the sandbox ends
+	Mounts    []Mount           // folders of the host
 	LogFile   string            // host path; the agent's stdout and stderr are appended to it
 	Labels    map[string]string // kept with the sandbox; returned after Recover
 }
@@ -139,6 +141,24 @@ type HostRoot struct {
 	Env     []string // "K=V", added to Spec.Env, winning over it
 }
 
+// Volume is a folder that outlives the sandbox, bounded in size. The next
+// sandbox that names its file finds what this one left; no two may at once. A
+// Start waits for one that has ended to let go of it.
+type Volume struct {
+	Path  string // where the agent finds it: a folder below /mnt, which need not be in the root
+	File  string // host path of what holds it; made by Start if missing, in a folder that exists
+	Bytes int64  // what it holds; of no effect once it is made
+}
+
+// Mount is a folder of the host in a sandbox. Owners and permissions are the
+// host's, by number; setuid bits and device nodes have no effect in it.
+type Mount struct {
+	Path     string // where the agent finds it: a folder below /mnt, which need not be in the root
+	Root     string // host folder that links within must not lead out of
+	Folder   string // below Root, what is mounted; "." is Root itself
+	ReadOnly bool
+}
+
 // Capabilities describe a driver.
 type Capabilities struct {
 	// Isolation is one sentence on what stands between the agent and the host.
@@ -151,6 +171,9 @@ type Capabilities struct {
 	OwnRoot bool
 	// OwnNetwork says that each sandbox has ports of its own.
 	OwnNetwork bool
+	// Volumes and Mounts are nil if sandboxes can have them, else why not, with
+	// CodeUnsupported and a hint.
+	Volumes, Mounts error
 	// MaxSandboxes bounds how many can run at once; 0 is no bound.
 	MaxSandboxes int
 }

@@ -3,23 +3,42 @@
 package gvisor
 
 import (
+	"strconv"
 	"testing"
 	"time"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/sandbox"
 )
 
 // BenchmarkSession starts the suite's agent, a static Go executable, dials it
-// until it accepts, and stops it.
+// until it accepts, and stops it; alone, with a volume that is there already,
+// and with one that has to be made.
 //
 //	go test -run '^$' -bench Session ./sandbox/gvisor
 func BenchmarkSession(b *testing.B) {
+	b.Run("alone", func(b *testing.B) { benchmarkSession(b, func(sandbox.Spec, int) []sandbox.Volume { return nil }) })
+	b.Run("volume", func(b *testing.B) {
+		benchmarkSession(b, func(spec sandbox.Spec, _ int) []sandbox.Volume {
+			return []sandbox.Volume{{Path: "/mnt/data", File: spec.LogFile + ".ext4", Bytes: 1 << 30}}
+		})
+	})
+	b.Run("new-volume", func(b *testing.B) {
+		benchmarkSession(b, func(spec sandbox.Spec, n int) []sandbox.Volume {
+			return []sandbox.Volume{{Path: "/mnt/data", File: spec.LogFile + strconv.Itoa(n) + ".ext4", Bytes: 1 << 30}}
+		})
+	})
+}
+
+func benchmarkSession(b *testing.B, volumes func(spec sandbox.Spec, n int) []sandbox.Volume) {
 	a := newAgents(b)
 	var start, accept, stop time.Duration
 	var memory int64
-	for b.Loop() {
+	for n := 0; b.Loop(); n++ {
+		spec := a.spec(isolde.Resources{})
+		spec.Volumes = volumes(spec, n)
 		t0 := time.Now()
-		s, err := a.Start(b.Context(), a.spec(isolde.Resources{}))
+		s, err := a.Start(b.Context(), spec)
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -20,6 +20,7 @@ import (
 const (
 	recordFile = "sandbox.json" // see record
 	bundleDir  = "bundle"       // config.json and an empty rootfs
+	mountsDir  = "mounts"       // where mounts are, in the sandbox's mount namespace
 	upperFile  = "upper.tar"    // the session's own files over the image
 	stateDir   = "runsc"        // runsc's --root
 	pidFile    = "pid"          // of the sandbox's process, by runsc
@@ -53,7 +54,7 @@ func writeBundle(dir string, spec sandbox.Spec, link *network.Link) error {
 }
 
 func ociSpec(dir string, spec sandbox.Spec, link *network.Link) *specs.Spec {
-	return &specs.Spec{
+	config := &specs.Spec{
 		Version:  "1.2.0",
 		Process:  ociProcess(spec),
 		Hostname: hostname(spec),
@@ -84,6 +85,10 @@ func ociSpec(dir string, spec sandbox.Spec, link *network.Link) *specs.Spec {
 			},
 		},
 	}
+	for _, m := range mountsOf(dir, spec) {
+		m.addTo(config)
+	}
+	return config
 }
 
 func ociProcess(spec sandbox.Spec) *specs.Process {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/isolde-run/isolde/network"
 	"github.com/isolde-run/isolde/sandbox"
+	"github.com/isolde-run/isolde/sandbox/volume"
 )
 
 // Name is the driver's name on the command line.
@@ -31,4 +32,6 @@ type Config struct {
 // isolation is Capabilities.Isolation.
 const isolation = "each session runs on a gVisor kernel of its own in user space (systrap), with its own memory, files, processes and network"
 
-var capabilities = sandbox.Capabilities{Isolation: isolation, Isolated: true, OwnRoot: true, OwnNetwork: true}
+var capabilities = sandbox.Capabilities{
+	Isolation: isolation, Isolated: true, OwnRoot: true, OwnNetwork: true, Volumes: volume.Available(),
+}

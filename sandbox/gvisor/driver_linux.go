@@ -87,6 +87,7 @@ type record struct {
 	Labels  map[string]string
 	Group   group
 	Process identity // of the sandbox; zero until it runs
+	Gofer   identity // of the process that opens mounted files for it; zero without mounts
 }
 
 func (r record) write(dir string) error {
@@ -162,7 +163,13 @@ func (d *Driver) launch(ctx context.Context, s *Sandbox, spec sandbox.Spec) erro
 		return err
 	}
 	defer release()
-	if err := d.runsc.run(ctx, s.dir, output, spec); err != nil {
+	run := func() error { return d.runsc.run(ctx, s.dir, output, spec) }
+	if mounts := mountsOf(s.dir, spec); len(mounts) > 0 {
+		err = withMounts(ctx, mounts, run)
+	} else {
+		err = run()
+	}
+	if err != nil {
 		return err
 	}
 	pid, err := strconv.Atoi(readString(filepath.Join(s.dir, pidFile)))
@@ -172,6 +179,9 @@ func (d *Driver) launch(ctx context.Context, s *Sandbox, spec sandbox.Spec) erro
 	// As a child of this process it cannot be gone before it is reaped.
 	if s.record.Process, err = identify(pid); err != nil {
 		return fmt.Errorf("start sandbox: find its process: %w", err)
+	}
+	if len(spec.Volumes)+len(spec.Mounts) > 0 {
+		s.record.Gofer = findGofer(s.dir)
 	}
 	if err := s.record.write(s.dir); err != nil {
 		return fmt.Errorf("start sandbox: %w", err)

@@ -88,6 +88,7 @@ func (r runsc) args(dir string, command ...string) []string {
 		"--host-uds=none",
 		"--host-fifo=none",
 		"--host-settings=ignore",
+		"--file-access-mounts=exclusive",
 		"--allow-rootfs-tar-annotation",
 	}
 	if r.debug {

@@ -177,6 +177,9 @@ func (s *Sandbox) takeAway() error {
 		pidfd.Close()
 	}
 	s.end()
+	if s.record.Gofer.exists() { // it may have ended before it could be killed
+		reap(s.record.Gofer.PID)
+	}
 	if err := s.driver.router.Detach(context.Background(), string(s.record.ID)); err != nil {
 		errs = append(errs, err)
 	}

@@ -10,6 +10,7 @@
 //     All of it goes with the sandbox.
 //   - With a router (root on Linux): a network of its own, so that many agents
 //     can listen on the same port.
+//   - As root on Linux: volumes and mounts, below /mnt of a mount namespace.
 //   - As root on Linux: a process namespace of its own, with a /proc to match.
 //     Its first process is a shell that reaps orphans; when it is killed, the
 //     kernel kills whatever the agent forked.
@@ -37,6 +38,7 @@ import (
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/network"
 	"github.com/isolde-run/isolde/sandbox"
+	"github.com/isolde-run/isolde/sandbox/volume"
 )
 
 // Name is the driver's name.
@@ -104,6 +106,12 @@ func (d *Driver) Capabilities() sandbox.Capabilities {
 	c := sandbox.Capabilities{Isolation: isolation(d.cfg.Router != nil), OwnNetwork: d.cfg.Router != nil}
 	if d.cfg.Router == nil {
 		c.MaxSandboxes = 1
+	}
+	c.Volumes = volume.Available()
+	if !d.namespaces {
+		c.Mounts = isolde.Errorf(isolde.CodeUnsupported, "folders can be mounted for an agent only where it has a process namespace of its own").
+			WithHint("isolde doctor tells why it has none here")
+		c.Volumes = c.Mounts
 	}
 	return c
 }

@@ -2,6 +2,7 @@ package process
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/network"
+	"github.com/isolde-run/isolde/sandbox"
 )
 
 const namespaceFlags = unix.CLONE_NEWPID | unix.CLONE_NEWNS | unix.CLONE_NEWUTS
@@ -54,7 +56,7 @@ func tryNamespaces() error {
 		}
 	}
 	s := &instance{driver: &Driver{log: slog.New(slog.DiscardHandler)}, dir: os.TempDir()}
-	init, err := s.startInit(context.Background(), "")
+	init, err := s.startInit(context.Background(), sandbox.Spec{})
 	if err != nil {
 		return err
 	}
@@ -63,9 +65,9 @@ func tryNamespaces() error {
 	return errors.Join(err, init.kill(), init.awaitEnd())
 }
 
-// startInit makes the sandbox's namespaces, in the network of its link, and
-// returns their first process.
-func (s *instance) startInit(ctx context.Context, hostname string) (_ *handle, err error) {
+// startInit makes the sandbox's namespaces, in the network of its link and
+// with its mounts, and returns their first process.
+func (s *instance) startInit(ctx context.Context, spec sandbox.Spec) (_ *handle, err error) {
 	sh, err := exec.LookPath("sh")
 	if err != nil {
 		return nil, err
@@ -87,7 +89,17 @@ func (s *instance) startInit(ctx context.Context, hostname string) (_ *handle, e
 		path: sh, argv: []string{"sh", "-c", initScript, "isolde-" + string(s.record.ID), nameServers},
 		env: []string{"PATH=" + defaultPath, s.marker()}, dir: "/", output: w,
 	}
-	init, err := c.start(namespaceFlags, s.inNetwork)
+	init, err := c.start(namespaceFlags, func(start func() error) error {
+		if len(spec.Volumes)+len(spec.Mounts) == 0 {
+			return s.inNetwork(start)
+		}
+		return withMounts(ctx, spec, func() error {
+			if err := s.joinNetwork(); err != nil {
+				return err
+			}
+			return start()
+		})
+	})
 	w.Close()
 	if err != nil {
 		return nil, err
@@ -113,9 +125,7 @@ func (s *instance) startInit(ctx context.Context, hostname string) (_ *handle, e
 		}
 		s.driver.log.Warn("process namespace is incomplete", "sandbox", s.record.ID, "err", strings.TrimSpace(line))
 	}
-	if hostname == "" {
-		hostname = string(s.record.ID)
-	}
+	hostname := cmp.Or(spec.Hostname, string(s.record.ID))
 	err = init.enter(func() error { return unix.Sethostname([]byte(hostname)) })
 	return init, err
 }
@@ -125,17 +135,29 @@ func (s *instance) inNetwork(f func() error) error {
 	if s.link == nil {
 		return f()
 	}
+	return onThread(func() error {
+		if err := s.joinNetwork(); err != nil {
+			return err
+		}
+		return f()
+	})
+}
+
+// joinNetwork puts the calling thread, which must end after this, in the
+// network of the sandbox's link.
+func (s *instance) joinNetwork() error {
+	if s.link == nil {
+		return nil
+	}
 	ns, err := os.Open(s.link.Path)
 	if err != nil {
 		return err
 	}
 	defer ns.Close()
-	return onThread(func() error {
-		if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
-			return fmt.Errorf("enter network namespace: %w", err)
-		}
-		return f()
-	})
+	if err := unix.Setns(int(ns.Fd()), unix.CLONE_NEWNET); err != nil {
+		return fmt.Errorf("enter network namespace: %w", err)
+	}
+	return nil
 }
 
 // inside runs f on a thread in the sandbox's namespaces, as far as it has

@@ -121,7 +121,7 @@ func killCommand(pid int, _ string) error { return syscall.Kill(-pid, syscall.SI
 // measure cannot measure here.
 func (s *instance) measure() (sandbox.Stats, error) { return sandbox.Stats{}, nil }
 
-func (s *instance) startInit(context.Context, string) (*handle, error) {
+func (s *instance) startInit(context.Context, sandbox.Spec) (*handle, error) {
 	return nil, probeNamespaces()
 }
 

@@ -1,6 +1,7 @@
 package process
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,6 +21,9 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 	if spec.Root.Host == nil {
 		return nil, isolde.Errorf(isolde.CodeUnsupported, "the process driver cannot run this image: it has a root file system of its own, without a form for the host").
 			WithHint("start the server with --driver gvisor")
+	}
+	if c := d.Capabilities(); len(spec.Volumes) > 0 && c.Volumes != nil || len(spec.Mounts) > 0 && c.Mounts != nil {
+		return nil, cmp.Or(c.Mounts, c.Volumes)
 	}
 	if err := d.reserve(spec); err != nil {
 		return nil, err
@@ -97,7 +101,7 @@ func (s *instance) startAgent(ctx context.Context, spec sandbox.Spec) (err error
 	}
 	defer log.Close()
 	if s.driver.namespaces {
-		if s.init, err = s.startInit(ctx, spec.Hostname); err != nil {
+		if s.init, err = s.startInit(ctx, spec); err != nil {
 			return fmt.Errorf("make process namespace: %w", err)
 		}
 		s.record.Init = s.init.identity

@@ -132,4 +132,7 @@ func testServerKilledMidway(t *testing.T, b *bench) {
 		b.checkGone(t, "")
 	}
 	t.Logf("of 8 servers, %d were killed after the start", recovered)
+	if b.driver.Capabilities().Volumes == nil { // they had one, which is whole
+		b.start(t, b.withVolume(b.spec(t), "data")).do(t, order.Order{Do: "write", Path: "/mnt/data/note", Value: "fine"})
+	}
 }

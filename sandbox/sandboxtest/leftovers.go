@@ -25,7 +25,7 @@ const settle = 15 * time.Second
 // Leftovers compares what drivers make on this host before and after a test:
 //
 //   - processes that run from, or name, one of the folders
-//   - mounts below them
+//   - mounts below them, and loop devices on files below them
 //   - files and folders in them that name a sandbox id
 //   - named network namespaces, and links in the host's namespace
 //   - control groups that name a sandbox id or Isolde
@@ -90,6 +90,7 @@ func (l *Leftovers) find() map[string]bool {
 	found := make(map[string]bool)
 	l.findProcesses(found)
 	l.findMounts(found)
+	l.findLoops(found)
 	l.findFiles(found)
 	elsewhere := make(map[string]bool)
 	findNames(elsewhere, "network namespace", "/run/netns")
@@ -149,6 +150,15 @@ func (l *Leftovers) findMounts(found map[string]bool) {
 		fields := strings.Fields(line)
 		if len(fields) > 4 && l.mine(fields[4]) {
 			found["mount "+fields[4]] = true
+		}
+	}
+}
+
+func (l *Leftovers) findLoops(found map[string]bool) {
+	devices, _ := filepath.Glob("/sys/block/loop*/loop/backing_file")
+	for _, d := range devices {
+		if file, err := os.ReadFile(d); err == nil && l.mine(string(file)) {
+			found["loop device of "+strings.TrimSpace(string(file))] = true
 		}
 	}
 }

@@ -61,6 +61,8 @@ func cases() []testCase {
 		{"executes commands", testExec},
 		{"executes commands on a terminal", testTerminal},
 		{"bounds memory and disk", testLimits},
+		{"keeps volumes", testVolume},
+		{"mounts folders of the host", testMounts},
 		{"outlives a server that was killed", testServerKilled},
 		{"survives a server killed amid starts", testServerKilledMidway},
 	}
@@ -211,6 +213,9 @@ func (h Harness) crash(t *testing.T) {
 		t.Fatalf("recover: %v", err)
 	}
 	spec := newSpec(h, root, state)
+	if d.Capabilities().Volumes == nil {
+		spec = addVolume(spec, state, "data")
+	}
 	if os.Getenv(crashEnv) == "starting" {
 		os.Stdout.WriteString("crash: starting " + string(spec.ID) + "\n")
 	}

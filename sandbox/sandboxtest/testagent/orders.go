@@ -35,6 +35,16 @@ var orders = map[string]func(*agent, order.Order) (order.Reply, error){
 		b, err := os.ReadFile(o.Path)
 		return order.Reply{Value: string(b)}, err
 	},
+	"list": func(_ *agent, o order.Order) (order.Reply, error) {
+		entries, err := os.ReadDir(o.Path)
+		var names []string
+		for _, e := range entries {
+			names = append(names, e.Name())
+		}
+		return order.Reply{Value: strings.Join(names, " ")}, err
+	},
+	"link":   func(_ *agent, o order.Order) (order.Reply, error) { return order.Reply{}, os.Symlink(o.Value, o.Path) },
+	"remove": func(_ *agent, o order.Order) (order.Reply, error) { return order.Reply{}, os.Remove(o.Path) },
 
 	// A look around.
 	"info": func(*agent, order.Order) (order.Reply, error) { return info() },
