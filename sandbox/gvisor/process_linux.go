@@ -190,8 +190,9 @@ func killAll(list func() ([]int, error), except int) error {
 	}
 }
 
-// patience bounds the wait for what the kernel does to a killed process.
-const patience = 10 * time.Second
+// patience bounds the wait for what the kernel does to a killed process. The
+// last one of a sandbox with a volume has that written to the disk first.
+const patience = time.Minute
 
 // signalTo sends a signal to the process of a descriptor.
 func signalTo(pidfd *os.File, sig unix.Signal) (err error) {

@@ -145,8 +145,9 @@ func (s *instance) askToEnd(ctx context.Context, grace time.Duration) {
 	}
 }
 
-// patience is how long the kernel may take to end killed processes.
-const patience = 20 * time.Second
+// patience is how long the kernel may take to end killed processes. The last
+// one of a sandbox with a volume has that written to the disk first.
+const patience = time.Minute
 
 // takeAway kills what runs and removes everything made for the sandbox, as
 // far as it is there.

@@ -140,7 +140,8 @@ func repair(ctx context.Context, file string) error {
 }
 
 // lock opens a volume's file and locks it, once whoever has it lets go. The
-// lock is of the open file, which a loop device keeps open.
+// lock is of the open file, which a loop device keeps open. A volume in use may
+// be removed all the same: whoever has it keeps a file without a name.
 func lock(ctx context.Context, name string) (*os.File, error) {
 	f, err := os.OpenFile(name, os.O_RDWR, 0)
 	if err != nil {
@@ -156,19 +157,4 @@ func lock(ctx context.Context, name string) (*os.File, error) {
 			return nil, errInUse(name)
 		}
 	}
-}
-
-// Remove removes a volume's file; CodeConflict when it is mounted.
-func Remove(file string) error {
-	done, cancel := context.WithCancel(context.Background())
-	cancel() // without waiting
-	f, err := lock(done, file)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return os.Remove(file)
 }
