@@ -15,6 +15,7 @@ type Store interface {
 	EndpointStore
 	ResourceStore
 	SessionStore
+	SessionHistory
 	Close() error
 }
 
@@ -138,4 +139,22 @@ type SessionStore interface {
 	// SessionsByID lists the records of an id: one for each agent runtime that
 	// has had such a session.
 	SessionsByID(ctx context.Context, id SessionID) ([]Session, error)
+}
+
+// SessionHistory finds sessions that ended. It forgets them after a while, the
+// oldest first.
+type SessionHistory interface {
+	// EndedSessions lists the records of ended sessions, the newest end first.
+	EndedSessions(ctx context.Context, q EndedQuery) ([]Session, error)
+}
+
+// EndedQuery selects ended sessions.
+type EndedQuery struct {
+	Runtime RuntimeID // empty: of all
+	User    string    // empty: of all
+	Prefix  string    // with which the ids begin
+	// Before is the last session that was listed already: those that come after
+	// it are wanted. Its key and EndedAt count; zero is the beginning.
+	Before Session
+	Limit  int // 0: all
 }

@@ -71,7 +71,7 @@ func startServer(b *testing.B, driver string) *server {
 	s.process = startProcess(b, roleServer, s.dir, args)
 	s.client = operator.Client{URL: s.url, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
 	b.Cleanup(func() {
-		if _, err := s.client.StopSessions(context.Background(), ""); err != nil {
+		if _, err := s.client.StopSessions(context.Background(), operator.SessionFilter{}); err != nil {
 			b.Error(err)
 		}
 	})

@@ -13,7 +13,7 @@ func (h *Handler) agents(r *http.Request) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	running := h.running()
+	running := h.countRunning()
 	out := make([]Agent, len(rs))
 	for i, a := range rs {
 		out[i] = Agent{AgentRuntime: a, ARN: h.Locality.RuntimeARN(a.ID), Sessions: running[a.ID]}
@@ -29,18 +29,24 @@ func (h *Handler) agent(r *http.Request) (any, error) {
 	versions, err1 := h.Store.Versions(r.Context(), a.ID, 0, 0)
 	endpoints, err2 := h.Store.Endpoints(r.Context(), a.ID)
 	return Agent{
-		AgentRuntime: a, ARN: h.Locality.RuntimeARN(a.ID), Sessions: h.running()[a.ID],
+		AgentRuntime: a, ARN: h.Locality.RuntimeARN(a.ID), Sessions: h.countRunning()[a.ID],
 		Versions: versions, Endpoints: endpoints,
 	}, errors.Join(err1, err2)
 }
 
-// running counts the running sessions of each agent runtime.
-func (h *Handler) running() map[isolde.RuntimeID]int {
+// countRunning counts the running sessions of each agent runtime.
+func (h *Handler) countRunning() map[isolde.RuntimeID]int {
 	n := make(map[isolde.RuntimeID]int)
 	for _, s := range h.Sessions.Sessions() {
 		n[s.Runtime]++
 	}
 	return n
+}
+
+// agentName is the name of an agent runtime, with which its id begins.
+func agentName(id isolde.RuntimeID) string {
+	name, _, _ := strings.Cut(string(id), "-")
+	return name
 }
 
 // findAgent finds an agent runtime by id, name or ARN.

@@ -94,23 +94,51 @@ type EndpointChange struct {
 	Description *string              `json:"description,omitempty"` // nil: as it is
 }
 
-// SessionList is what GET /isolde/v1/sessions answers. Query parameters:
-// agent (id or name), all=true for ended ones too (the newest 1,000).
+// SessionList is what GET /isolde/v1/sessions answers: a page of the list, in
+// which the running sessions come first, the newest start first, and then, if
+// asked for, those that ended, the newest end first.
 type SessionList struct {
 	Sessions []Session `json:"sessions"`
+	Next     string    `json:"next,omitempty"` // what "after" is for the next page; empty at the last one
 }
 
-// Session is a session with what its sandbox uses now.
+// Session is a session; with stats=true it says what its sandbox uses now, as
+// far as that can be measured.
 type Session struct {
 	isolde.Session
-	AgentName   string  `json:"agentRuntimeName"`
-	CPUSeconds  float64 `json:"cpuSeconds,omitempty"`
-	MemoryBytes int64   `json:"memoryBytes,omitempty"`
+	AgentName   string   `json:"agentRuntimeName"`
+	CPUSeconds  float64  `json:"cpuSeconds,omitempty"` // since the start
+	CPUPercent  *float64 `json:"cpuPercent,omitempty"` // of one CPU, during the last 0.2 s
+	MemoryBytes int64    `json:"memoryBytes,omitempty"`
 }
 
-// StopResult is what DELETE on /isolde/v1/sessions (all; query parameter
-// agent) and /isolde/v1/sessions/{session} (query parameter agent, if the id
-// is not unique) answers.
+// WatchEvent is one line of GET /isolde/v1/sessions/watch: first the sessions
+// that run, then Synced, then each session that starts, changes or ends. Error
+// is the last line of a watch that missed something.
+type WatchEvent struct {
+	Session *Session   `json:"session,omitempty"`
+	Synced  bool       `json:"synced,omitempty"`
+	Error   *ErrorBody `json:"error,omitempty"`
+}
+
+// Health is what GET /isolde/v1/sessions/{session}/health answers: how the
+// session's agent answered a ping just now, which is no use of the session. A
+// session that does not run is not healthy.
+type Health struct {
+	AgentName    string              `json:"agentRuntimeName"`
+	Runtime      isolde.RuntimeID    `json:"agentRuntimeId"`
+	Session      isolde.SessionID    `json:"runtimeSessionId"`
+	State        isolde.SessionState `json:"state"`
+	Healthy      bool                `json:"healthy"`
+	Busy         bool                `json:"busy,omitempty"`       // it said HealthyBusy
+	Status       int                 `json:"httpStatus,omitempty"` // of its answer
+	Answer       string              `json:"answer,omitempty"`     // its body, at most 4 KiB
+	Error        string              `json:"error,omitempty"`      // why it is not healthy
+	Milliseconds float64             `json:"milliseconds,omitempty"`
+}
+
+// StopResult is what DELETE on /isolde/v1/sessions (all that a query selects)
+// and /isolde/v1/sessions/{session} answers.
 type StopResult struct {
 	Stopped []isolde.SessionID `json:"stopped"`
 }

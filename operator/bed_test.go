@@ -77,6 +77,7 @@ type bed struct {
 	catalog  *catalog.Catalog
 	sessions *session.Manager
 	builder  *builder
+	fake     *sandboxtest.Fake
 	url      string
 }
 
@@ -87,7 +88,7 @@ func newBed(t *testing.T) *bed {
 		t.Fatal(err)
 	}
 	fake := &sandboxtest.Fake{}
-	b := &bed{builder: &builder{finish: make(chan struct{}), gone: map[string]bool{}}}
+	b := &bed{fake: fake, builder: &builder{finish: make(chan struct{}), gone: map[string]bool{}}}
 	b.sessions, err = session.Open(t.Context(), session.Config{Driver: fake, Store: store, LogDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)

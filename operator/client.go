@@ -122,32 +122,6 @@ func (s *source) Read(p []byte) (int, error) {
 	return n, err
 }
 
-// Sessions lists the sessions of an agent, of all agents if it is empty.
-func (c *Client) Sessions(ctx context.Context, agent string, ended bool) ([]Session, error) {
-	q := query("agent", agent)
-	if ended {
-		q.Set("all", "true")
-	}
-	l, err := get[SessionList](ctx, c, http.MethodGet, "/isolde/v1/sessions", q)
-	return l.Sessions, err
-}
-
-// Session finds one session; agent may be empty when the id is unique.
-func (c *Client) Session(ctx context.Context, agent string, id isolde.SessionID) (Session, error) {
-	return get[Session](ctx, c, http.MethodGet, "/isolde/v1/sessions/"+url.PathEscape(string(id)), query("agent", agent))
-}
-
-// StopSession ends a session and waits until its sandbox is gone.
-func (c *Client) StopSession(ctx context.Context, agent string, id isolde.SessionID) (StopResult, error) {
-	return get[StopResult](ctx, c, http.MethodDelete, "/isolde/v1/sessions/"+url.PathEscape(string(id)), query("agent", agent))
-}
-
-// StopSessions ends all sessions of an agent, of all agents if it is empty,
-// and waits until their sandboxes are gone.
-func (c *Client) StopSessions(ctx context.Context, agent string) (StopResult, error) {
-	return get[StopResult](ctx, c, http.MethodDelete, "/isolde/v1/sessions", query("agent", agent))
-}
-
 // Wait waits until nothing is under way with an agent runtime. progress gets
 // the steps of a build from its first, and may be nil. Errors: CodeInvalid
 // with the failure reason when the newest version could not be built,

@@ -6,8 +6,6 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
-	"slices"
-	"strings"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/catalog"
@@ -51,7 +49,9 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	handle("PUT /isolde/v1/agents/{agent}/endpoints/{name}", h.putEndpoint)
 	handle("DELETE /isolde/v1/agents/{agent}/endpoints/{name}", h.deleteEndpoint)
 	handle("GET /isolde/v1/sessions", h.sessions)
+	mux.HandleFunc("GET /isolde/v1/sessions/watch", h.watch)
 	handle("GET /isolde/v1/sessions/{session}", h.session)
+	handle("GET /isolde/v1/sessions/{session}/health", h.health)
 	handle("DELETE /isolde/v1/sessions", h.stopSessions)
 	handle("DELETE /isolde/v1/sessions/{session}", h.stopSession)
 	mux.HandleFunc("POST /isolde/v1/sessions/{session}/commands", h.runCommand)
@@ -82,148 +82,6 @@ func (h *Handler) log(r *http.Request, e *isolde.Error) {
 func errorBody(err error) *ErrorBody {
 	e := isolde.AsError(err)
 	return &ErrorBody{Code: e.Code, Message: e.Message, Hint: e.Hint}
-}
-
-// maxEnded bounds how many ended sessions a list shows, the newest ones.
-const maxEnded = 1000
-
-// list returns sessions, running ones first and as they are now, then the
-// newest that ended, at most that many; of the agent runtime, or of all if id
-// is empty.
-func (h *Handler) list(r *http.Request, id isolde.RuntimeID, ended int) ([]isolde.Session, error) {
-	running := h.Sessions.Sessions()
-	slices.Reverse(running) // newest first
-	seen := make(map[isolde.SessionKey]bool, len(running))
-	var out []isolde.Session
-	for _, s := range running {
-		seen[s.Key()] = true
-		if id == "" || s.Runtime == id {
-			out = append(out, s)
-		}
-	}
-	if ended == 0 {
-		return out, nil
-	}
-	records, err := h.Store.Sessions(r.Context(), id, true, ended+len(seen))
-	for _, s := range records {
-		if !seen[s.Key()] && ended > 0 {
-			ended--
-			out = append(out, s)
-		}
-	}
-	return out, err
-}
-
-func (h *Handler) agentFilter(r *http.Request) (isolde.RuntimeID, error) {
-	s := r.URL.Query().Get("agent")
-	if s == "" {
-		return "", nil
-	}
-	a, err := h.findAgent(r, s)
-	return a.ID, err
-}
-
-func (h *Handler) sessions(r *http.Request) (any, error) {
-	id, err := h.agentFilter(r)
-	if err != nil {
-		return nil, err
-	}
-	ended := 0
-	if r.URL.Query().Get("all") == "true" {
-		ended = maxEnded
-	}
-	list, err := h.list(r, id, ended)
-	if err != nil {
-		return nil, err
-	}
-	out := SessionList{Sessions: make([]Session, len(list))}
-	for i, s := range list {
-		out.Sessions[i] = h.withStats(r, s)
-	}
-	return out, nil
-}
-
-func (h *Handler) withStats(r *http.Request, s isolde.Session) Session {
-	name, _, _ := strings.Cut(string(s.Runtime), "-")
-	out := Session{Session: s, AgentName: name}
-	if s.State == isolde.SessionActive || s.State == isolde.SessionIdle {
-		if st, err := h.Sessions.Stats(r.Context(), s.Key()); err == nil {
-			out.CPUSeconds, out.MemoryBytes = st.CPU.Seconds(), st.MemoryBytes
-		}
-	}
-	return out
-}
-
-// find finds one session, running or ended, by the id in the path.
-func (h *Handler) find(r *http.Request) (isolde.Session, error) {
-	want := isolde.SessionID(r.PathValue("session"))
-	id, err := h.agentFilter(r)
-	if err != nil {
-		return isolde.Session{}, err
-	}
-	list, err := h.byID(r, id, want)
-	if err != nil {
-		return isolde.Session{}, err
-	}
-	switch len(list) {
-	case 0:
-		return isolde.Session{}, isolde.Errorf(isolde.CodeNotFound, "no session %q", want).WithHint("isolde session ls lists them")
-	case 1:
-		return list[0], nil
-	default:
-		return isolde.Session{}, isolde.Errorf(isolde.CodeConflict, "%d agents have a session %q", len(list), want).WithHint("name one with --agent")
-	}
-}
-
-// byID lists the sessions with an id, each as it is now; of the agent runtime,
-// or of all if that is empty.
-func (h *Handler) byID(r *http.Request, runtime isolde.RuntimeID, id isolde.SessionID) ([]isolde.Session, error) {
-	list, err := h.Store.SessionsByID(r.Context(), id)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range h.Sessions.Sessions() { // starting ones have no record yet
-		if s.ID == id {
-			list = slices.DeleteFunc(list, func(old isolde.Session) bool { return old.Runtime == s.Runtime })
-			list = append(list, s)
-		}
-	}
-	return slices.DeleteFunc(list, func(s isolde.Session) bool { return runtime != "" && s.Runtime != runtime }), nil
-}
-
-func (h *Handler) session(r *http.Request) (any, error) {
-	s, err := h.find(r)
-	if err != nil {
-		return nil, err
-	}
-	return h.withStats(r, s), nil
-}
-
-const stoppedByOperator = "was stopped by the operator"
-
-func (h *Handler) stopSession(r *http.Request) (any, error) {
-	s, err := h.find(r)
-	if err != nil {
-		return nil, err
-	}
-	if err := h.Sessions.Stop(r.Context(), s.Key(), isolde.EndOperator, stoppedByOperator); err != nil {
-		return nil, err
-	}
-	return StopResult{Stopped: []isolde.SessionID{s.ID}}, nil
-}
-
-// stopSessions ends all sessions, or those of an agent.
-func (h *Handler) stopSessions(r *http.Request) (any, error) {
-	id, err := h.agentFilter(r)
-	if err != nil {
-		return nil, err
-	}
-	keys, err := h.Sessions.StopAll(r.Context(), isolde.EndOperator, stoppedByOperator, func(s isolde.Session) bool { return id == "" || s.Runtime == id })
-	out := StopResult{Stopped: []isolde.SessionID{}}
-	for _, k := range keys {
-		out.Stopped = append(out.Stopped, k.Session)
-	}
-	return out, err
 }
 
 // lineWriter writes JSON lines, each flushed at once.

@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
@@ -106,11 +105,13 @@ func (st *logStream) discover(r *http.Request) ([]isolde.Session, error) {
 	if st.session != "" {
 		return st.h.byID(r, st.id, st.session)
 	}
-	list, err := st.h.list(r, st.id, maxEndedLogs)
+	q := sessionQuery{runtime: st.id}
+	ended, err := st.h.ended(r.Context(), q, maxEndedLogs)
 	if err != nil {
 		return nil, err
 	}
-	slices.Reverse(list)
+	list := append(st.h.running(q), ended...)
+	slices.SortFunc(list, func(a, b isolde.Session) int { return a.StartedAt.Compare(b.StartedAt) })
 	return list, nil
 }
 
@@ -161,7 +162,7 @@ func (st *logStream) stream(ctx context.Context, sessions []isolde.Session, tail
 // ended.
 func (st *logStream) send(ctx context.Context, key isolde.SessionKey, log *session.LogReader) {
 	defer log.Close()
-	name, _, _ := strings.Cut(string(key.Runtime), "-")
+	name := agentName(key.Runtime)
 	for ctx.Err() == nil {
 		// Asked before the log is read: what an ended session wrote is all there.
 		_, err := st.h.Sessions.Session(key)

@@ -11,6 +11,8 @@ type pong struct {
 	at       time.Time
 	answered bool // an HTTP answer came, good or bad
 	err      error
+	status   int    // of the answer; 0 if there is none
+	body     []byte // of the answer, as far as it was read
 	busy     bool
 	changed  time.Time // time_of_last_update; zero if the agent leaves it out
 }

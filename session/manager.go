@@ -90,6 +90,7 @@ type Manager struct {
 
 	mu       sync.RWMutex
 	sessions map[isolde.SessionKey]*session
+	watchers map[*Watcher]struct{}
 }
 
 // Open finds the sessions that an earlier server left running and carries
@@ -343,10 +344,14 @@ func (m *Manager) all() []*session {
 	return out
 }
 
-func (m *Manager) forget(s *session) {
+// forget takes out a session that is gone; last is its record.
+func (m *Manager) forget(s *session, last isolde.Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.sessions[s.key] == s {
 		delete(m.sessions, s.key)
+	}
+	for w := range m.watchers {
+		w.end(last)
 	}
 }

@@ -49,10 +49,10 @@ func (h Health) ping(ctx context.Context, wire http.RoundTripper) (p pong) {
 		if 0 < resp.ContentLength && resp.ContentLength <= maxPong { // for the connection's sake; others may have no end
 			_, _ = io.Copy(io.Discard, resp.Body)
 		}
-		return pong{at: time.Now(), answered: true}
+		return pong{at: time.Now(), answered: true, status: resp.StatusCode}
 	}
 	body, err := io.ReadAll(io.LimitReader(resp.Body, maxPong))
-	p = pong{at: time.Now(), answered: true}
+	p = pong{at: time.Now(), answered: true, status: resp.StatusCode, body: body}
 	if err != nil {
 		p.answered, p.err = false, err
 		return p

@@ -68,3 +68,25 @@ func TestUserIsWhoNamedItselfFirst(t *testing.T) {
 		}
 	})
 }
+
+func TestWatcherThatDoesNotLookIsToldThatItMissedEnds(t *testing.T) {
+	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
+		w := b.m.Watch()
+		defer w.Close()
+		b.invoke(key, "x")
+		if seen, err := w.Changes(); err != nil || len(seen) != 1 || seen[0].State != isolde.SessionIdle {
+			t.Fatalf("changes = %+v, %v", seen, err)
+		}
+		if seen, err := w.Changes(); err != nil || len(seen) != 0 {
+			t.Errorf("nothing changed, and yet: %+v, %v", seen, err)
+		}
+		b.m.mu.Lock()
+		for range maxUnseenEnds + 1 {
+			w.end(isolde.Session{ID: "gone"})
+		}
+		b.m.mu.Unlock()
+		if _, err := w.Changes(); isolde.CodeOf(err) != isolde.CodeUnavailable {
+			t.Errorf("changes = %v, want that some were missed", err)
+		}
+	})
+}

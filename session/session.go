@@ -186,8 +186,7 @@ func (s *session) fail(err error) {
 	}
 	s.mu.Unlock()
 	s.beginEnd(end{isolde.EndFailed, "did not start: " + e.Message})
-	s.record(time.Now())
-	s.m.forget(s)
+	s.m.forget(s, s.record(time.Now()))
 	close(s.ready)
 	close(s.gone)
 }
@@ -204,8 +203,7 @@ func (s *session) finish(e end, grace time.Duration) {
 	log.Info("session ended", "reason", e.reason, "dur", time.Since(s.startedAt))
 	s.log.Append("session ended: " + e.clause())
 	s.m.cfg.Metrics.SessionEnded(e.cause)
-	s.record(time.Now())
-	s.m.forget(s)
+	s.m.forget(s, s.record(time.Now()))
 	close(s.gone)
 }
 
@@ -274,8 +272,9 @@ func (s *session) snapshot() isolde.Session {
 	return out
 }
 
-// record writes the session to the store; endedAt is zero while it runs.
-func (s *session) record(endedAt time.Time) {
+// record writes the session to the store and returns what it wrote; endedAt is
+// zero while it runs.
+func (s *session) record(endedAt time.Time) isolde.Session {
 	r := s.snapshot()
 	if !endedAt.IsZero() {
 		r.State, r.Sandbox, r.IdleAt = isolde.SessionStopped, "", time.Time{}
@@ -287,6 +286,7 @@ func (s *session) record(endedAt time.Time) {
 	if err := s.m.cfg.Store.PutSession(ctx, r); err != nil && isolde.CodeOf(err) != isolde.CodeNotFound {
 		s.m.cfg.Logger.Error("record session", "runtime", s.key.Runtime, "session", s.key.Session, "err", err)
 	}
+	return r
 }
 
 // agentError keeps what the agent did wrong, and puts it in the session's log.

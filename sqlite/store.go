@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -24,7 +25,8 @@ const readers = 8
 type Store struct {
 	path  string
 	read  *reader
-	write *sql.DB // one connection: SQLite has one writer, and a queue beats SQLITE_BUSY
+	write *sql.DB      // one connection: SQLite has one writer, and a queue beats SQLITE_BUSY
+	ends  atomic.Int64 // of sessions, since it was opened
 }
 
 var _ isolde.Store = (*Store)(nil)
@@ -51,7 +53,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 	read.SetMaxIdleConns(readers)
 	s.read = &reader{db: read}
 	if err := s.tx(ctx, func(tx *sql.Tx) error {
-		return errors.Join(forgetOldSessions(ctx, tx), forgetOldTokens(ctx, tx))
+		return errors.Join(forgetOldSessions(ctx, tx), forgetMoreThan(ctx, tx, maxEnded), forgetOldTokens(ctx, tx))
 	}); err != nil {
 		s.Close()
 		return nil, wrap("forget what is old", err)

@@ -13,6 +13,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/internal/need"
+	"github.com/isolde-run/isolde/operator"
 )
 
 // TestBackupIsRestored copies a server that takes calls and deployments
@@ -98,7 +99,7 @@ func (b *bed) another(data string) (other *bed, end func()) {
 	left := watch(b.t, data)
 	other.start()
 	return other, func() {
-		if _, err := other.client.StopSessions(b.t.Context(), ""); err != nil {
+		if _, err := other.client.StopSessions(b.t.Context(), operator.SessionFilter{}); err != nil {
 			b.t.Error(err)
 		}
 		other.stop(syscall.SIGTERM)
@@ -113,7 +114,7 @@ func (b *bed) another(data string) (other *bed, end func()) {
 func (b *bed) checkRestored(arn string) {
 	t := b.t
 	t.Helper()
-	if sessions, err := b.client.Sessions(t.Context(), "", false); err != nil || len(sessions) > 0 {
+	if sessions, err := b.client.Sessions(t.Context(), operator.SessionFilter{}); err != nil || len(sessions) > 0 {
 		t.Errorf("sessions of another server: %+v, %v", sessions, err)
 	}
 	for endpoint, want := range map[string]string{"DEFAULT": "two", "prod": "one"} {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/operator"
 )
 
 func writeFile(t *testing.T, path, text string) {
@@ -73,7 +74,7 @@ func TestAgentsThatFail(t *testing.T) {
 				}
 			})
 		}
-		list, err := b.client.Sessions(t.Context(), "", false)
+		list, err := b.client.Sessions(t.Context(), operator.SessionFilter{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -133,7 +134,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 			t.Errorf("%s: %s: %s", test.name, resp.Status, body)
 		}
 	}
-	if list, err := b.client.Sessions(t.Context(), "", true); err != nil || len(list) != 0 {
+	if list, err := b.client.Sessions(t.Context(), operator.SessionFilter{Ended: true}); err != nil || len(list) != 0 {
 		t.Errorf("refused requests left sessions %+v, %v", list, err)
 	}
 }

@@ -110,7 +110,7 @@ func newBed(t *testing.T, driver string, flags ...string) *bed {
 			logs, _, _ := b.isolde("logs")
 			t.Logf("agents' output:\n%s", logs)
 		}
-		if _, err := b.client.StopSessions(context.Background(), ""); err != nil {
+		if _, err := b.client.StopSessions(context.Background(), operator.SessionFilter{}); err != nil {
 			t.Error(err)
 		}
 		b.stop(syscall.SIGTERM)

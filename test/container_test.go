@@ -14,6 +14,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/isolde-run/isolde/operator"
+
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockagentcorecontrol"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockagentcorecontrol/types"
@@ -78,7 +80,7 @@ func TestContainerImage(t *testing.T) {
 	if resp, body := b.call(arn, sessionNumber(2), strings.NewReader(`{"prompt":"hi"}`)); resp.StatusCode != 200 {
 		t.Errorf("invocation of the archive: %s: %s", resp.Status, body)
 	}
-	sessions, err := b.client.Sessions(ctx, "", false)
+	sessions, err := b.client.Sessions(ctx, operator.SessionFilter{})
 	if err != nil || len(sessions) != 2 || sessions[0].Version+sessions[1].Version != 3 {
 		t.Errorf("running sessions keep their version: %+v, %v", sessions, err)
 	}

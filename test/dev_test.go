@@ -71,7 +71,7 @@ func TestDev(t *testing.T) {
 	stop := func() {
 		if !stopped {
 			stopped = true
-			if list, err := b.client.Sessions(t.Context(), "", false); err == nil {
+			if list, err := b.client.Sessions(t.Context(), operator.SessionFilter{}); err == nil {
 				for _, s := range list {
 					left.own(s.Sandbox)
 				}

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isolde-run/isolde/operator"
+
 	"github.com/google/go-cmp/cmp"
 	"github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -107,7 +109,7 @@ func TestA2A(t *testing.T) {
 	if diff := cmp.Diff([]string{"hello 1", "again 2"}, got.Answers); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	list, err := b.client.Sessions(t.Context(), "", false)
+	list, err := b.client.Sessions(t.Context(), operator.SessionFilter{})
 	if err != nil || len(list) != 1 {
 		t.Errorf("sessions %+v, %v", list, err)
 	}

@@ -35,7 +35,7 @@ func TestSessionsKeepTheirStateApart(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		list, err := b.client.Sessions(t.Context(), "", false)
+		list, err := b.client.Sessions(t.Context(), operator.SessionFilter{})
 		if err != nil || len(list) != n {
 			t.Fatalf("%d sessions, %v", len(list), err)
 		}
@@ -59,7 +59,7 @@ func TestFirstInvocationsOfASessionQueue(t *testing.T) {
 			})
 		}
 		wg.Wait()
-		list, err := b.client.Sessions(t.Context(), "", false)
+		list, err := b.client.Sessions(t.Context(), operator.SessionFilter{})
 		if err != nil || len(list) != 1 || list[0].Requests != 5 {
 			t.Errorf("sessions %+v, %v", list, err)
 		}

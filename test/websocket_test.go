@@ -8,6 +8,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/isolde-run/isolde/operator"
+
 	"github.com/coder/websocket"
 
 	"github.com/isolde-run/isolde"
@@ -56,7 +58,7 @@ func TestWebSocketOfTheOfficialSDK(t *testing.T) {
 		<-closed
 		b.start()
 		c, _ = b.connect(ctx, arn, sessionNumber(3))
-		if list, err := b.client.Sessions(ctx, "", false); err != nil || len(list) != 1 || list[0].State != isolde.SessionActive || list[0].InFlight != 1 {
+		if list, err := b.client.Sessions(ctx, operator.SessionFilter{}); err != nil || len(list) != 1 || list[0].State != isolde.SessionActive || list[0].InFlight != 1 {
 			t.Errorf("sessions %+v, %v", list, err)
 		}
 		if err := c.Close(websocket.StatusNormalClosure, ""); err != nil {

@@ -48,10 +48,10 @@ async function poll() {
 async function load() {
   let full = polls++ % fullEvery === 0;
   const before = new Map(running.map((s) => [sessionKey(s), s]));
-  let { sessions } = await call('GET', 'sessions', { all: full });
+  let { sessions } = await call('GET', 'sessions', { all: full, stats: true });
   if (!full && (sessions.length !== before.size || sessions.some((s) => !before.has(sessionKey(s))))) {
     full = true;
-    ({ sessions } = await call('GET', 'sessions', { all: true }));
+    ({ sessions } = await call('GET', 'sessions', { all: true, stats: true }));
   }
   if (full) {
     [info, agents] = await Promise.all([call('GET', 'info'), call('GET', 'agents')]);

@@ -102,13 +102,13 @@ func findSession(ctx context.Context, c *operator.Client, agent, id string) (iso
 	if len(id) >= isolde.MinSessionID {
 		return isolde.ParseSessionID(id)
 	}
-	sessions, err := c.Sessions(ctx, agent, true)
+	sessions, err := c.Sessions(ctx, operator.SessionFilter{Agent: agent, Prefix: id, Ended: true, Limit: 100})
 	if err != nil {
 		return "", err
 	}
 	var found []isolde.SessionID
 	for _, s := range sessions {
-		if strings.HasPrefix(string(s.ID), id) && !slices.Contains(found, s.ID) {
+		if !slices.Contains(found, s.ID) {
 			found = append(found, s.ID)
 		}
 	}

@@ -106,7 +106,7 @@ func (l *devLoop) retire(ctx context.Context, current operator.Deployed) {
 	tick := time.NewTicker(pollEvery)
 	defer tick.Stop()
 	for told := false; ; {
-		sessions, err := l.client.Sessions(ctx, string(current.ID), false)
+		sessions, err := l.client.Sessions(ctx, operator.SessionFilter{Agent: string(current.ID)})
 		if err != nil {
 			return
 		}
@@ -188,7 +188,7 @@ func (l *devLoop) followErrors(ctx context.Context) {
 			return
 		case <-tick.C:
 		}
-		sessions, err := l.client.Sessions(ctx, "", true)
+		sessions, err := l.client.Sessions(ctx, operator.SessionFilter{Ended: true})
 		if err != nil {
 			continue
 		}

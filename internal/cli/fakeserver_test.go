@@ -126,6 +126,9 @@ func (s *fakeServer) selected(q url.Values) []operator.Session {
 		if ref := q.Get("agent"); ref != "" && ref != x.AgentName && ref != string(x.Runtime) {
 			continue
 		}
+		if !strings.HasPrefix(string(x.ID), q.Get("prefix")) {
+			continue
+		}
 		if x.State == isolde.SessionStopped && q.Get("all") != "true" {
 			continue
 		}

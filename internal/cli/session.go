@@ -43,7 +43,7 @@ func (a *app) sessionListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			sessions, err := client.Sessions(c.Context(), agent, all)
+			sessions, err := client.Sessions(c.Context(), operator.SessionFilter{Agent: agent, Ended: all, Stats: true})
 			if err != nil {
 				return err
 			}
@@ -112,7 +112,7 @@ call.`,
 			if err != nil {
 				return err
 			}
-			s, err := client.Session(c.Context(), owner, id)
+			s, err := client.MeasureSession(c.Context(), owner, id)
 			if err != nil {
 				return err
 			}
@@ -211,7 +211,7 @@ func (a *app) stopSessions(ctx context.Context, agent string, all bool, args []s
 		return operator.StopResult{}, err
 	}
 	if all {
-		return client.StopSessions(ctx, agent)
+		return client.StopSessions(ctx, operator.SessionFilter{Agent: agent})
 	}
 	owner, id, err := a.meantSession(ctx, client, agent, args)
 	if err != nil {
