@@ -3,8 +3,6 @@ package operator
 import (
 	"net/http"
 	"time"
-
-	"github.com/isolde-run/isolde"
 )
 
 const (
@@ -39,7 +37,7 @@ func (h *Handler) watch(w http.ResponseWriter, r *http.Request) {
 			return
 		}
 		for _, s := range changes {
-			if want := q.matches(s); want && !(first && s.State == isolde.SessionStopped) {
+			if q.matches(s) {
 				v := view(s)
 				write(WatchEvent{Session: &v})
 			}

@@ -41,7 +41,7 @@ func each(first, end int, do func(n int)) {
 // states counts an agent's sessions, ended ones too, by their state.
 func (b *bed) states(agent string) (map[isolde.SessionState]int, []operator.Session) {
 	b.t.Helper()
-	list, err := b.client.Sessions(b.t.Context(), agent, true)
+	list, err := b.client.Sessions(b.t.Context(), operator.SessionFilter{Agent: agent, Ended: true})
 	if err != nil {
 		b.t.Fatal(err)
 	}
@@ -145,7 +145,7 @@ func TestFiveHundredSessionsLeaveNothing(t *testing.T) {
 	slow := variant("slow", "environment: {START_AFTER: 1s}\n")
 
 	b.echo(arn, sessionNumber(0), `{}`) // what the first session makes for all is there
-	if _, err := b.client.StopSessions(t.Context(), ""); err != nil {
+	if _, err := b.client.StopSessions(t.Context(), operator.SessionFilter{}); err != nil {
 		t.Fatal(err)
 	}
 	left := sandboxtest.Watch(filepath.Join(b.data, "sandboxes"))
