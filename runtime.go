@@ -233,22 +233,6 @@ func (r Resources) WithDefaults() Resources {
 	return r
 }
 
-// Network is what a sandbox may reach. Other sessions, the host and link-local
-// addresses (the metadata service) are out of reach under every policy.
-type Network struct {
-	Egress Egress `json:"egress,omitempty"` // empty: EgressInternet
-}
-
-// Egress is a policy for connections that leave a sandbox.
-type Egress string
-
-// The policies. EgressInternet reaches public addresses and the host's name
-// servers; private networks stay out of reach. EgressNone reaches nothing.
-const (
-	EgressInternet Egress = "internet"
-	EgressNone     Egress = "none"
-)
-
 // Endpoint is a name that points at a version of an agent runtime.
 type Endpoint struct {
 	Runtime       RuntimeID     `json:"agentRuntimeId"`
@@ -287,11 +271,7 @@ func (s VersionSpec) Validate() error {
 	}
 	s.Lifecycle.check(&p)
 	s.checkProtocol(&p)
-	switch s.Network.Egress {
-	case "", EgressInternet, EgressNone:
-	default:
-		p.Add("network.egress", "%q is none of internet, none", s.Network.Egress)
-	}
+	s.Network.check(&p)
 	s.Resources.check(&p)
 	s.checkEnvironment(&p)
 	if s.Role != "" && (len(s.Role) > 2048 || !roleRE.MatchString(s.Role)) {

@@ -123,7 +123,7 @@ func TestUpdateKeepsWhatTheAPIHasNoWordsFor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if s := target.Launch.Spec; s.Network != own.Network || s.Resources.MemoryBytes != own.Resources.MemoryBytes {
+	if s := target.Launch.Spec; s.Network.Egress != own.Network.Egress || s.Resources.MemoryBytes != own.Resources.MemoryBytes {
 		t.Errorf("after an update through the API: %+v, %+v", s.Network, s.Resources)
 	}
 }
