@@ -43,6 +43,9 @@ func (r *Router) holdsNameServer(n int) bool {
 	})
 }
 
+// resolverAddr is where the sandboxes with a list ask for names.
+func (r *Router) resolverAddr() netip.Addr { return r.cfg.Prefix.Addr().Next() }
+
 func (r *Router) linkDir() string           { return filepath.Join(r.cfg.Dir, "links") }
 func (r *Router) linkPath(id string) string { return filepath.Join(r.linkDir(), id) }
 

@@ -27,6 +27,9 @@ func (r *Router) connect(link *Link, group uint32) error {
 		if err := r.handle.AddrAdd(far, &netlink.Addr{IPNet: pairNet(link.Gateway)}); err != nil {
 			return fmt.Errorf("set gateway address: %w", err)
 		}
+		if l := r.listedAt(link.Addr); l != nil {
+			l.setIndex(far.Attrs().Index)
+		}
 		return setUpInside(link)
 	})
 	if err == nil {

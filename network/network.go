@@ -20,7 +20,9 @@
 // then.
 //
 // What a policy allows is the group of a link, and the kernel's own state is
-// the only record: a new server finds links again by looking.
+// the record: a new server finds links again by looking. Only of an egress list
+// there is a file, with the names that a resolver of the router's answers for;
+// see resolver.
 package network
 
 import (
@@ -62,4 +64,6 @@ type Link struct {
 	Path    string     // the sandbox's network namespace, to be entered by its processes
 	Addr    netip.Addr // the sandbox's address
 	Gateway netip.Addr // the router's end; the other address of a /31
+	// NameServers are those that the sandbox may ask; none with egress "none".
+	NameServers []netip.Addr
 }

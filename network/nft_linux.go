@@ -30,15 +30,33 @@ func replaceTable(c *nftables.Conn, name string) *nftables.Table {
 	return c.AddTable(t)
 }
 
+// addChain adds a chain, or empties it.
 func addChain(c *nftables.Conn, t *nftables.Table, name string, hook *nftables.ChainHook, prio *nftables.ChainPriority, policy *nftables.ChainPolicy) *nftables.Chain {
-	return c.AddChain(&nftables.Chain{Table: t, Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: prio, Policy: policy})
+	ch := c.AddChain(&nftables.Chain{Table: t, Name: name, Type: nftables.ChainTypeFilter, Hooknum: hook, Priority: prio, Policy: policy})
+	c.FlushChain(ch)
+	return ch
 }
 
 func addNATChain(c *nftables.Conn, t *nftables.Table) *nftables.Chain {
-	return c.AddChain(&nftables.Chain{
+	ch := c.AddChain(&nftables.Chain{
 		Table: t, Name: "postrouting", Type: nftables.ChainTypeNAT,
 		Hooknum: nftables.ChainHookPostrouting, Priority: nftables.ChainPriorityNATSource,
 	})
+	c.FlushChain(ch)
+	return ch
+}
+
+// setElements makes a set, or empties it, and fills it.
+func setElements(c *nftables.Conn, s *nftables.Set, elements []nftables.SetElement) error {
+	err := c.AddSet(s, nil)
+	c.FlushSet(s)
+	if err == nil && len(elements) > 0 {
+		err = c.SetAddElements(s, elements)
+	}
+	if err != nil {
+		return fmt.Errorf("make set %s: %w", s.Name, err)
+	}
+	return nil
 }
 
 func addAddrSet(c *nftables.Conn, t *nftables.Table, name string, addrs []netip.Addr) (*nftables.Set, error) {
@@ -47,10 +65,7 @@ func addAddrSet(c *nftables.Conn, t *nftables.Table, name string, addrs []netip.
 	for _, a := range addrs {
 		elements = append(elements, nftables.SetElement{Key: a.AsSlice()})
 	}
-	if err := c.AddSet(s, elements); err != nil {
-		return nil, fmt.Errorf("make set %s: %w", name, err)
-	}
-	return s, nil
+	return s, setElements(c, s, elements)
 }
 
 func addPrefixSet(c *nftables.Conn, t *nftables.Table, name string, prefixes []netip.Prefix) (*nftables.Set, error) {
@@ -67,10 +82,7 @@ func addPrefixSet(c *nftables.Conn, t *nftables.Table, name string, prefixes []n
 			elements = append(elements, nftables.SetElement{Key: after.AsSlice(), IntervalEnd: true})
 		}
 	}
-	if err := c.AddSet(s, elements); err != nil {
-		return nil, fmt.Errorf("make set %s: %w", name, err)
-	}
-	return s, nil
+	return s, setElements(c, s, elements)
 }
 
 // What follows are the parts of rules. Each uses register 1 only.

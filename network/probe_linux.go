@@ -52,7 +52,7 @@ func tryRouter() error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	if err := writeRouterRules(c, nil); err != nil {
+	if err := (routerRules{resolver: DefaultPrefix.Addr().Next()}).write(c); err != nil {
 		return err
 	}
 	if err := c.Flush(); err != nil {

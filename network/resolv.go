@@ -23,24 +23,36 @@ var fallbackNameServers = []netip.Addr{netip.MustParseAddr("1.1.1.1"), netip.Mus
 // 8.8.8.8.
 func NameServers() []netip.Addr {
 	for _, path := range resolvConfs {
-		if found := readNameServers(path); len(found) > 0 {
+		if found := readNameServers(path, reachable); len(found) > 0 {
 			return found
 		}
 	}
 	return fallbackNameServers
 }
 
-// ResolvConf is what /etc/resolv.conf in a sandbox says: [NameServers] and
-// nothing of the host's search domains.
-func ResolvConf() []byte {
+func reachable(a netip.Addr) bool { return a.Is4() && !a.IsLoopback() }
+
+// ResolvConf is what /etc/resolv.conf in a sandbox says: the link's name
+// servers and nothing of the host's search domains. Without name servers a
+// lookup asks the sandbox's own loopback and so fails at once.
+func (l *Link) ResolvConf() []byte {
 	var b bytes.Buffer
-	for _, a := range NameServers() {
+	for _, a := range l.NameServers {
 		b.WriteString("nameserver " + a.String() + "\n")
 	}
 	return b.Bytes()
 }
 
-func readNameServers(path string) []netip.Addr {
+// hostNameServers are what the host itself asks, also those on its loopback.
+func hostNameServers() []netip.Addr {
+	found := readNameServers(resolvConfs[0], func(netip.Addr) bool { return true })
+	if len(found) == 0 {
+		return fallbackNameServers
+	}
+	return found
+}
+
+func readNameServers(path string, use func(netip.Addr) bool) []netip.Addr {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil
@@ -53,7 +65,7 @@ func readNameServers(path string) []netip.Addr {
 			continue
 		}
 		a, err := netip.ParseAddr(fields[1])
-		if err == nil && a.Is4() && !a.IsLoopback() && !a.IsUnspecified() && !slices.Contains(found, a) && len(found) < 3 {
+		if err == nil && !a.IsUnspecified() && use(a) && !slices.Contains(found, a) && len(found) < 3 {
 			found = append(found, a)
 		}
 	}

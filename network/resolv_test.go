@@ -26,7 +26,7 @@ func TestResolvConf(t *testing.T) {
 			if err := os.WriteFile(resolved, []byte(test.resolved), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if got := string(ResolvConf()); got != test.want {
+			if got := string((&Link{NameServers: NameServers()}).ResolvConf()); got != test.want {
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})

@@ -42,6 +42,12 @@ type Router struct {
 	taken       map[int]string   // pair number → id
 	next        int              // where the search for a free pair begins
 	nameServers []netip.Addr     // the ones that the rules let through
+
+	listsMu  sync.Mutex
+	policies map[uint32]*policy         // the lists in use, by their group
+	listed   map[string]*listedLink     // links with a list, by id
+	listedBy map[netip.Addr]*listedLink // the same by the sandbox's address
+	resolver *resolver                  // nil until a link has a list
 }
 
 // Groups of the links in the router's namespace. The rules are written in
@@ -50,6 +56,9 @@ const (
 	groupUplink   = 0
 	groupClosed   = 1 // egress "none"
 	groupInternet = 2 // egress "internet"
+	// groupListed is the bit of the groups of egress lists; the bits below
+	// number the list.
+	groupListed = 1 << 16
 )
 
 const uplinkName = "uplink"
@@ -83,9 +92,10 @@ func Open(ctx context.Context, cfg Config) (_ *Router, err error) {
 	if err := Probe(); err != nil {
 		return nil, err
 	}
-	r := &Router{cfg: cfg, log: cfg.Logger, links: map[string]*Link{}, taken: map[int]string{}}
+	r := &Router{cfg: cfg, log: cfg.Logger, links: map[string]*Link{}, taken: map[int]string{}, policies: map[uint32]*policy{}, listed: map[string]*listedLink{}, listedBy: map[netip.Addr]*listedLink{}}
 	defer func() {
 		if err != nil {
+			r.stopResolver()
 			r.release()
 		}
 	}()
@@ -131,6 +141,13 @@ func (r *Router) openRouter() error {
 	if r.handle, err = netlink.NewHandleAt(netnsHandle(ns), unix.NETLINK_ROUTE); err != nil {
 		return fmt.Errorf("open netlink socket: %w", err)
 	}
+	lo, err := r.handle.LinkByName("lo")
+	if err == nil {
+		err = r.handle.AddrReplace(lo, &netlink.Addr{IPNet: &net.IPNet{IP: r.resolverAddr().AsSlice(), Mask: net.CIDRMask(32, 32)}})
+	}
+	if err != nil {
+		return fmt.Errorf("set address of resolver: %w", err)
+	}
 	return nil
 }
 
@@ -140,11 +157,13 @@ func (r *Router) find() error {
 	if err != nil {
 		return err
 	}
-	names := map[int]string{}
+	names, groups, indexes := map[int]string{}, map[string]uint32{}, map[string]int{}
 	for _, l := range links {
-		if a := l.Attrs(); a.Group != groupUplink {
+		if a := l.Attrs(); a.Group != groupUplink && a.Name != "lo" {
 			names[a.Index] = a.Name
 			r.links[a.Name] = nil
+			indexes[a.Name] = a.Index
+			groups[a.Name] = a.Group
 		}
 	}
 	routes, err := r.handle.RouteList(nil, netlink.FAMILY_V4)
@@ -173,15 +192,31 @@ func (r *Router) find() error {
 		if ns, err := openNamespace(r.linkPath(id)); err == nil {
 			ns.close()
 			r.links[id] = r.linkOf(id, n)
+			r.links[id].NameServers = r.nameServersOf(groups[id])
 		}
 	}
-	return nil
+	maps.DeleteFunc(groups, func(_ string, group uint32) bool { return group&groupListed == 0 })
+	return r.findListed(groups, indexes)
+}
+
+// nameServersOf are the name servers for links of a group.
+func (r *Router) nameServersOf(group uint32) []netip.Addr {
+	switch {
+	case group&groupListed != 0:
+		return []netip.Addr{r.resolverAddr()}
+	case group == groupClosed:
+		return nil
+	case r.cfg.NameServers != nil:
+		return r.cfg.NameServers
+	}
+	return NameServers()
 }
 
 // Attach makes the link of a sandbox: a namespace at Link.Path whose eth0 has
 // an address and a default route, and what policy allows. When it fails
 // nothing is left. Errors: CodeConflict when the id has a link, CodeQuota when
-// the prefix is used up, CodeUnsupported when the host cannot give an uplink.
+// the prefix is used up, CodeUnsupported when the host cannot give an uplink,
+// CodeInvalid for a policy that is none.
 func (r *Router) Attach(ctx context.Context, id string, policy isolde.Network) (*Link, error) {
 	if err := r.enter(); err != nil {
 		return nil, fmt.Errorf("attach %s: %w", id, err)
@@ -195,16 +230,26 @@ func (r *Router) Attach(ctx context.Context, id string, policy isolde.Network) (
 		if err := r.ensureUplink(); err != nil {
 			return nil, err
 		}
+	case isolde.EgressList:
+		if err := r.ensureUplink(); err != nil {
+			return nil, err
+		}
 	default:
 		return nil, isolde.Errorf(isolde.CodeInvalid, "egress %q is not known", policy.Egress).
-			WithHint("it is %q or %q", isolde.EgressInternet, isolde.EgressNone)
+			WithHint("it is %q, %q or %q", isolde.EgressInternet, isolde.EgressNone, isolde.EgressList)
 	}
 	pair, err := r.reserve(id)
 	if err != nil {
 		return nil, err
 	}
 	link := r.linkOf(id, pair)
-	err = r.connect(link, group)
+	if policy.Egress == isolde.EgressList {
+		group, err = r.join(id, link.Addr, policy)
+	}
+	if err == nil {
+		link.NameServers = r.nameServersOf(group)
+		err = r.connect(link, group)
+	}
 	if err == nil {
 		err = ctx.Err()
 	}
@@ -286,13 +331,19 @@ func (r *Router) detach(id string) error {
 	if err := unmountNamespace(r.linkPath(id)); err != nil {
 		errs = append(errs, err)
 	}
+	errs = append(errs, r.leave(id))
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detach %s: %w", id, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if l := r.links[id]; l != nil {
+		n, _ := r.pairOf(l.Addr)
+		delete(r.taken, n)
+	} else {
+		maps.DeleteFunc(r.taken, func(_ int, by string) bool { return by == id })
+	}
 	delete(r.links, id)
-	maps.DeleteFunc(r.taken, func(_ int, by string) bool { return by == id })
 	return nil
 }
 
@@ -305,6 +356,7 @@ func (r *Router) Close() error {
 		return nil
 	}
 	r.closed = true
+	r.stopResolver()
 	defer r.release()
 	if len(r.links) > 0 {
 		return nil
@@ -331,6 +383,7 @@ func (r *Router) remove() error {
 	}
 	// What is not empty is somebody's.
 	os.Remove(r.linkDir())
+	os.Remove(r.recordDir())
 	os.Remove(r.cfg.Dir)
 	return nil
 }

@@ -26,6 +26,9 @@ func (*Router) Attach(context.Context, string, isolde.Network) (*Link, error) {
 	return nil, errLinuxOnly
 }
 
+// ReportRefusals does nothing.
+func (*Router) ReportRefusals(string, string) error { return nil }
+
 // Find finds nothing.
 func (*Router) Find(string) (*Link, bool) { return nil, false }
 

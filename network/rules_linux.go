@@ -13,22 +13,6 @@ import (
 // routerTable is the one table in the router's namespace.
 const routerTable = "isolde"
 
-// private is what no policy reaches: IPv4 addresses that are not public, from
-// the IANA special-purpose registry. The documentation networks are not in
-// it: nobody is there.
-var private = []netip.Prefix{
-	netip.MustParsePrefix("0.0.0.0/8"),
-	netip.MustParsePrefix("10.0.0.0/8"),
-	netip.MustParsePrefix("100.64.0.0/10"),
-	netip.MustParsePrefix("127.0.0.0/8"),
-	netip.MustParsePrefix("169.254.0.0/16"), // the metadata service among them
-	netip.MustParsePrefix("172.16.0.0/12"),
-	netip.MustParsePrefix("192.0.0.0/24"),
-	netip.MustParsePrefix("192.168.0.0/16"),
-	netip.MustParsePrefix("198.18.0.0/15"),
-	netip.MustParsePrefix("224.0.0.0/3"), // multicast, reserved, broadcast
-}
-
 // refreshRules writes the router's rules, unless they are there and the
 // host's name servers are the same as before.
 func (r *Router) refreshRules() error {
@@ -62,7 +46,18 @@ func (r *Router) applyRouterRules(nameServers []netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
-	if err := writeRouterRules(c, nameServers); err != nil {
+	chains, err := c.ListChains()
+	if err != nil {
+		return fmt.Errorf("list rules of router: %w", err)
+	}
+	rules := routerRules{nameServers: nameServers, resolver: r.resolverAddr()}
+	for _, ch := range chains {
+		rules.chains = append(rules.chains, ch.Name)
+	}
+	r.listsMu.Lock() // no policy comes or goes meanwhile
+	defer r.listsMu.Unlock()
+	rules.policies = r.policies
+	if err := rules.write(c); err != nil {
 		return err
 	}
 	if err := c.Flush(); err != nil {
@@ -71,13 +66,27 @@ func (r *Router) applyRouterRules(nameServers []netip.Addr) error {
 	return nil
 }
 
-func writeRouterRules(c *nftables.Conn, nameServers []netip.Addr) error {
-	t := replaceTable(c, routerTable)
-	resolvers, err := addAddrSet(c, t, "nameservers", nameServers)
+// routerRules are what the router's table is made from.
+type routerRules struct {
+	nameServers []netip.Addr
+	resolver    netip.Addr
+	policies    map[uint32]*policy
+	chains      []string // those that the table has already
+}
+
+// write writes the table anew, in one transaction and in place: the addresses
+// that names have opened stay.
+func (rr routerRules) write(c *nftables.Conn) error {
+	t := c.AddTable(&nftables.Table{Family: nftables.TableFamilyINet, Name: routerTable})
+	resolvers, err := addAddrSet(c, t, "nameservers", rr.nameServers)
 	if err != nil {
 		return err
 	}
 	internal, err := addPrefixSet(c, t, "private", private)
+	if err != nil {
+		return err
+	}
+	lists, err := addListSets(c, t)
 	if err != nil {
 		return err
 	}
@@ -88,10 +97,11 @@ func writeRouterRules(c *nftables.Conn, nameServers []netip.Addr) error {
 	in := chain{c, addChain(c, t, "prerouting", nftables.ChainHookPrerouting, nftables.ChainPriorityRaw, &accept)}
 	in.rule(linkGroup(expr.MetaKeyIIFGROUP, expr.CmpOpNeq, groupUplink), reversePathMissing(), verdict(expr.VerdictDrop))
 
-	// Nobody opens a connection to the router; it opens them.
+	// Nobody opens a connection to the router, but for names; it opens them.
 	self := chain{c, addChain(c, t, "input", nftables.ChainHookInput, nftables.ChainPriorityFilter, &drop)}
 	self.rule(established(), verdict(expr.VerdictAccept))
 	self.rule(linkName(expr.MetaKeyIIFNAME, "lo"), verdict(expr.VerdictAccept))
+	lists.inputListed(self, rr.resolver)
 
 	// The first two rules come before the one for established connections,
 	// so that a closed link cannot use what the kernel remembers of an
@@ -107,11 +117,12 @@ func writeRouterRules(c *nftables.Conn, nameServers []netip.Addr) error {
 	}
 	forward.rule(outward, destinationIn(internal), verdict(expr.VerdictDrop))
 	forward.rule(outward, verdict(expr.VerdictAccept))
+	lists.forwardListed(forward)
 
 	// The host sees one address, the uplink's, and needs no routes.
 	nat := chain{c, addNATChain(c, t)}
 	nat.rule(linkName(expr.MetaKeyOIFNAME, uplinkName), []expr.Any{&expr.Masq{}})
-	return nil
+	return writePolicies(c, t, lists, rr.policies, rr.chains)
 }
 
 // applyHostRules replaces the server's table in the host's namespace. It

@@ -150,7 +150,7 @@ func upperTar(spec sandbox.Spec, link *network.Link) ([]byte, error) {
 		{"./etc/", 0o755, ""},
 		{"./etc/hosts", 0o644, hosts},
 		{"./etc/hostname", 0o644, hostname(spec) + "\n"},
-		{"./etc/resolv.conf", 0o644, string(network.ResolvConf())},
+		{"./etc/resolv.conf", 0o644, string(link.ResolvConf())},
 		// gVisor mounts a file system without a bound on an empty /tmp.
 		{"./tmp/", 0o1777, ""},
 		{"./tmp/.isolde/", 0o700, ""},

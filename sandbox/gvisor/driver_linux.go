@@ -147,6 +147,9 @@ func (d *Driver) launch(ctx context.Context, s *Sandbox, spec sandbox.Spec) erro
 		return fmt.Errorf("start sandbox: %w", err)
 	}
 	s.addr = link.Addr
+	if err := d.router.ReportRefusals(link.ID, spec.LogFile); err != nil {
+		return fmt.Errorf("start sandbox: %w", err)
+	}
 	if err := s.record.Group.create(d.limits(spec.Resources)); err != nil {
 		return fmt.Errorf("start sandbox: %w", err)
 	}

@@ -9,10 +9,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"testing"
 
 	"github.com/vishvananda/netlink"
 	"github.com/vishvananda/netns"
+	"golang.org/x/net/dns/dnsmessage"
 	"golang.org/x/sys/unix"
 
 	"github.com/isolde-run/isolde"
@@ -48,10 +50,24 @@ func TestEgress(t *testing.T) {
 			return err
 		}
 		l, err := net.Listen("tcp4", ":80") // the kernel accepts
-		if err == nil {
-			t.Cleanup(func() { l.Close() })
+		if err != nil {
+			return err
 		}
-		return err
+		t.Cleanup(func() { l.Close() })
+		p, err := net.ListenPacket("udp4", "203.0.113.2:53")
+		if err != nil {
+			return err
+		}
+		served := make(chan struct{})
+		go func() {
+			defer close(served)
+			serveNames(p)
+		}()
+		t.Cleanup(func() {
+			p.Close()
+			<-served
+		})
+		return nil
 	})
 	inNamespace(t, host, func() error { return netlink.RouteAdd(&netlink.Route{Gw: net.IPv4(203, 0, 113, 2)}) })
 
@@ -61,20 +77,54 @@ func TestEgress(t *testing.T) {
 		a.Close()
 		a.checkGone(t)
 	})
-	for _, c := range []struct {
-		egress  isolde.Egress
+	type dial struct {
 		address string
 		open    bool
+	}
+	for _, c := range []struct {
+		network isolde.Network
+		dials   []dial // in this order
 	}{
-		{isolde.EgressInternet, "203.0.113.2:80", true},
-		{isolde.EgressInternet, "10.99.0.1:80", false},
-		{isolde.EgressInternet, "203.0.113.1:80", false},
-		{isolde.EgressNone, "203.0.113.2:80", false},
+		{isolde.Network{Egress: isolde.EgressInternet}, []dial{{"203.0.113.2:80", true}, {"10.99.0.1:80", false}, {"203.0.113.1:80", false}, {"api.example.test:80", true}}},
+		{isolde.Network{Egress: isolde.EgressNone}, []dial{{"203.0.113.2:80", false}, {"api.example.test:80", false}}},
+		{
+			isolde.Network{Egress: isolde.EgressList, Allow: []string{"*.example.test", "10.99.0.0/24:80"}},
+			[]dial{{"203.0.113.2:80", false}, {"evil.test:80", false}, {"api.example.test:80", true}, {"203.0.113.2:80", true}, {"10.99.0.1:80", true}, {"203.0.113.1:80", false}},
+		},
 	} {
-		s := a.startWith(t, func(spec *sandbox.Spec) { spec.Network.Egress = c.egress })
-		_, err := do(t.Context(), s, order.Order{Do: "dial", Address: c.address, Millis: 1000})
-		if (err == nil) != c.open {
-			t.Errorf("egress %s: dial %s: %v; within reach must be %v", c.egress, c.address, err, c.open)
+		s := a.startWith(t, func(spec *sandbox.Spec) { spec.Network = c.network })
+		for _, d := range c.dials {
+			_, err := do(t.Context(), s, order.Order{Do: "dial", Address: d.address, Millis: 1000})
+			if (err == nil) != d.open {
+				t.Errorf("egress %s: dial %s: %v; within reach must be %v", c.network.Egress, d.address, err, d.open)
+			}
+		}
+	}
+	log, err := os.ReadFile(filepath.Join(a.dir, "log"))
+	if err != nil || !strings.Contains(string(log), `isolde: egress to "evil.test" was refused`) {
+		t.Errorf("the log, %v:\n%s", err, log)
+	}
+}
+
+// serveNames answers every question for an address with 203.0.113.2.
+func serveNames(p net.PacketConn) {
+	buf := make([]byte, 4096)
+	for {
+		n, from, err := p.ReadFrom(buf)
+		if err != nil {
+			return
+		}
+		var m dnsmessage.Message
+		if m.Unpack(buf[:n]) != nil {
+			continue
+		}
+		m.Response, m.Additionals = true, nil
+		if q := m.Questions[0]; q.Type == dnsmessage.TypeA {
+			h := dnsmessage.ResourceHeader{Name: q.Name, Type: q.Type, Class: q.Class, TTL: 60}
+			m.Answers = []dnsmessage.Resource{{Header: h, Body: &dnsmessage.AResource{A: [4]byte{203, 0, 113, 2}}}}
+		}
+		if answer, err := m.Pack(); err == nil {
+			_, _ = p.WriteTo(answer, from)
 		}
 	}
 }

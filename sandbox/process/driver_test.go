@@ -93,8 +93,8 @@ func TestNamespacesFromWithin(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := look(t, d, "cat /etc/resolv.conf"); got != string(network.ResolvConf()) {
-		t.Errorf("/etc/resolv.conf inside is %q, want %q", got, network.ResolvConf())
+	if got, _ := look(t, d, "cat /etc/resolv.conf"); got != "" { // egress none has no name servers
+		t.Errorf("/etc/resolv.conf inside is %q, want nothing", got)
 	}
 	if now, _ := os.ReadFile("/etc/resolv.conf"); string(now) != string(host) {
 		t.Errorf("/etc/resolv.conf of the host became %q", now)

@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/isolde-run/isolde"
-	"github.com/isolde-run/isolde/network"
 	"github.com/isolde-run/isolde/sandbox"
 )
 
@@ -81,7 +80,7 @@ func (s *instance) startInit(ctx context.Context, spec sandbox.Spec) (_ *handle,
 	if s.link != nil {
 		// The host's own may be on its loopback.
 		nameServers = s.path("resolv.conf")
-		if err := os.WriteFile(nameServers, network.ResolvConf(), 0o644); err != nil {
+		if err := os.WriteFile(nameServers, s.link.ResolvConf(), 0o644); err != nil {
 			return nil, err
 		}
 	}

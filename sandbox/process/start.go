@@ -25,6 +25,10 @@ func (d *Driver) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 	if c := d.Capabilities(); len(spec.Volumes) > 0 && c.Volumes != nil || len(spec.Mounts) > 0 && c.Mounts != nil {
 		return nil, cmp.Or(c.Mounts, c.Volumes)
 	}
+	if egress := spec.Network.Egress; d.cfg.Router == nil && egress != "" && egress != isolde.EgressInternet {
+		return nil, isolde.Errorf(isolde.CodeUnsupported, "the process driver cannot keep the agent to egress %q here: agents use the host's network", egress).
+			WithHint("run the server as root, or set egress to %q", isolde.EgressInternet)
+	}
 	if err := d.reserve(spec); err != nil {
 		return nil, err
 	}
@@ -74,6 +78,9 @@ func (d *Driver) start(ctx context.Context, spec sandbox.Spec) (_ *instance, err
 	if d.cfg.Router != nil {
 		undo.add(func() error { return d.cfg.Router.Detach(context.WithoutCancel(ctx), string(spec.ID)) })
 		if s.link, err = d.cfg.Router.Attach(ctx, string(spec.ID), spec.Network); err != nil {
+			return nil, err
+		}
+		if err := d.cfg.Router.ReportRefusals(s.link.ID, spec.LogFile); err != nil {
 			return nil, err
 		}
 	} else {

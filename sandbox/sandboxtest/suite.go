@@ -148,6 +148,10 @@ func newSpec(h Harness, root sandbox.Root, logDir string, args ...string) sandbo
 	host := *root.Host
 	host.Command = append([]string{"./agent"}, args...)
 	root.Host = &host
+	egress := isolde.EgressNone
+	if h.Port != 8080 {
+		egress = isolde.EgressInternet // agents use the host's network, whose policy is nobody's
+	}
 	return sandbox.Spec{
 		ID:        id,
 		Root:      root,
@@ -159,7 +163,7 @@ func newSpec(h Harness, root sandbox.Root, logDir string, args ...string) sandbo
 		Hostname:  "host-of-" + string(id),
 		Ports:     []int{h.Port},
 		Resources: isolde.Resources{CPUs: 2, MemoryBytes: 1 << 30, Processes: 512, DiskBytes: 256 << 20},
-		Network:   isolde.Network{Egress: isolde.EgressNone},
+		Network:   isolde.Network{Egress: egress},
 		LogFile:   logDir + "/agent.log",
 		Labels:    map[string]string{"session": "a session/with: any text", "empty": ""},
 	}
