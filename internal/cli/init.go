@@ -146,7 +146,7 @@ func (o *initOptions) projectFile() string {
 #   memory: 8GiB
 #
 # network:
-#   egress: internet        # or none
+#   egress: internet        # or none, or a list: [api.openai.com, "*.amazonaws.com", 10.1.0.0/16]
 `)
 	return b.String()
 }

@@ -81,7 +81,7 @@ func (d *decoder) project(n ast.Node, p *parsed) error {
 		},
 		"network": func(n ast.Node) error {
 			return d.mapping(n, "network", fields{
-				"egress": oneOf(d, &spec.Network.Egress, isolde.EgressInternet, isolde.EgressNone),
+				"egress": d.egress(&spec.Network),
 			})
 		},
 	})
@@ -208,6 +208,35 @@ func oneOf[T ~string](d *decoder, to *T, words ...T) func(ast.Node) error {
 			return e.WithHint("did you mean %s?", near)
 		}
 		return e
+	}
+}
+
+// egress takes a policy's name, or a list of destinations.
+func (d *decoder) egress(to *isolde.Network) func(ast.Node) error {
+	return func(n ast.Node) error {
+		list, ok := n.(*ast.SequenceNode)
+		if !ok {
+			return oneOf(d, &to.Egress, isolde.EgressInternet, isolde.EgressNone)(n)
+		}
+		to.Egress = isolde.EgressList
+		for _, v := range list.Values {
+			if v.Type() == ast.AliasType {
+				return d.errorf(v, "a destination that begins with * must be in quotes").WithHint(`for example "*.example.com"`)
+			}
+			s, err := d.scalar(v, "a destination")
+			if err != nil {
+				return err
+			}
+			if _, err := isolde.ParseDestination(s); err != nil {
+				e := isolde.AsError(err)
+				return d.errorf(v, "%s", e.Message).WithHint("%s", e.Hint)
+			}
+			to.Allow = append(to.Allow, s)
+		}
+		if len(to.Allow) == 0 {
+			return d.errorf(n, "egress is an empty list").WithHint("for no egress at all: egress: none")
+		}
+		return nil
 	}
 }
 

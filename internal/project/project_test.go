@@ -69,6 +69,9 @@ protocol: mcp
 		{"keys without values", "name:\nlifecycle:\nentrypoint: a.py\n", operator.Deployment{
 			Spec: isolde.VersionSpec{Entrypoint: []string{"a.py"}},
 		}},
+		{"egress list", "network:\n  egress: [api.example.com, '*.example.org:443', 10.1.0.0/16]\n", operator.Deployment{
+			Spec: isolde.VersionSpec{Network: isolde.Network{Egress: isolde.EgressList, Allow: []string{"api.example.com", "*.example.org:443", "10.1.0.0/16"}}},
+		}},
 		{"an image", "name: a\nimage: ghcr.io/me/agent:1\n", operator.Deployment{Name: "a"}},
 		{"flow style", "{name: a, entrypoint: './server', resources: {memory: 512Mi}}", operator.Deployment{
 			Name: "a", Spec: isolde.VersionSpec{Entrypoint: []string{"./server"}, Resources: isolde.Resources{MemoryBytes: 512 << 20}},
@@ -116,6 +119,9 @@ func TestParseErrors(t *testing.T) {
 		{"memory", "resources: {memory: 8 gigs}\n", `isolde.yaml:1:21: "8 gigs" is not a size`, "for example 8GiB, or 512MiB"},
 		{"processes", "resources: {processes: 0}\n", `isolde.yaml:1:24: "0" is not a whole number above zero`, ""},
 		{"egress", "network: {egress: nowhere}\n", `isolde.yaml:1:19: "nowhere" is not one of internet, none`, ""},
+		{"destination", "network: {egress: [a.example, 10.1.2.3/16]}\n", `isolde.yaml:1:31: "10.1.2.3/16" has bits beyond its prefix`, "the network is 10.1.0.0/16"},
+		{"empty egress list", "network: {egress: []}\n", `isolde.yaml:1:19: egress is an empty list`, "for no egress at all: egress: none"},
+		{"wildcard without quotes", "network:\n  egress:\n    - *.example.com\n", `isolde.yaml:3:7: a destination that begins with * must be in quotes`, `for example "*.example.com"`},
 		{"two documents", "name: a\n---\nname: b\n", `isolde.yaml:3:1: a second document; the file holds one agent`, ""},
 		{"image and entrypoint", "image: x\nentrypoint: agent.py\n", `isolde.yaml: image stands instead of entrypoint and language; an image says itself what it runs`, "remove image, or the others"},
 		{"image and language", "language: go\nimage: x\n", `isolde.yaml: image stands instead of entrypoint and language; an image says itself what it runs`, "remove image, or the others"},
