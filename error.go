@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"time"
 )
 
 // Code classifies an [Error]. One table, [codes], maps it to what each kind of
@@ -87,6 +89,8 @@ type Error struct {
 	Hint    string  // what to do about it; may be empty
 	Fields  []Field // the fields at fault, with CodeInvalid; may be empty
 	Err     error   // the cause; may be nil
+
+	RetryAfter time.Duration // until it is worth trying again, with CodeThrottled; 0: not known
 }
 
 // Errorf makes an Error with a formatted message. A %w verb sets Err as well.
@@ -101,10 +105,22 @@ func (e *Error) WithHint(format string, args ...any) *Error {
 	return e
 }
 
+// WithRetryAfter sets RetryAfter and returns e.
+func (e *Error) WithRetryAfter(d time.Duration) *Error {
+	e.RetryAfter = d
+	return e
+}
+
 // WithCause sets Err and returns e. The cause is logged, never sent.
 func (e *Error) WithCause(err error) *Error {
 	e.Err = err
 	return e
+}
+
+// RetryAfterSeconds is RetryAfter as the header of that name has it: whole
+// seconds, rounded up.
+func (e *Error) RetryAfterSeconds() string {
+	return strconv.FormatInt(int64((e.RetryAfter+time.Second-1)/time.Second), 10)
 }
 
 // Error is the message, then the hint in parentheses.

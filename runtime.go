@@ -76,6 +76,7 @@ type VersionSpec struct {
 	Lifecycle   Lifecycle         `json:"lifecycle,omitzero"`
 	Resources   Resources         `json:"resources,omitzero"`
 	Network     Network           `json:"network,omitzero"`
+	Limits      Limits            `json:"limits,omitzero"`
 
 	Role             string                 `json:"roleArn,omitempty"`
 	NetworkSettings  *NetworkConfiguration  `json:"networkConfiguration,omitempty"`
@@ -273,6 +274,7 @@ func (s VersionSpec) Validate() error {
 	s.checkProtocol(&p)
 	s.Network.check(&p)
 	s.Resources.check(&p)
+	s.Limits.check(&p)
 	s.checkEnvironment(&p)
 	if s.Role != "" && (len(s.Role) > 2048 || !roleRE.MatchString(s.Role)) {
 		p.Add("roleArn", "%q is not the ARN of a role, such as arn:aws:iam::000000000000:role/agent", shorten(s.Role))

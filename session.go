@@ -36,6 +36,7 @@ const (
 	EndLifetime  EndCause = "lifetime"  // it reached its maximum lifetime
 	EndExited    EndCause = "exited"    // the agent's process ended
 	EndUnhealthy EndCause = "unhealthy" // the agent left its pings unanswered, or answered them badly
+	EndRunaway   EndCause = "runaway"   // its agent alone kept it alive for its busy timeout
 	EndFailed    EndCause = "failed"    // it did not start
 	EndLost      EndCause = "lost"      // its sandbox was gone when a server came back
 )
@@ -49,14 +50,16 @@ type Session struct {
 	State        SessionState  `json:"state"`
 	Owner        string        `json:"owner,omitempty"` // the identity that started it, and that alone may enter it; empty: anyone may
 	Driver       string        `json:"driver"`
-	Sandbox      string        `json:"sandbox,omitempty"` // the driver's id of it; empty when there is none
-	StartedAt    time.Time     `json:"startedAt"`         // when the sandbox's start began
-	LastActiveAt time.Time     `json:"lastActiveAt"`
+	Sandbox      string        `json:"sandbox,omitempty"`      // the driver's id of it; empty when there is none
+	StartedAt    time.Time     `json:"startedAt"`              // when the sandbox's start began
+	LastActiveAt time.Time     `json:"lastActiveAt"`           // when the idle clock was last set back
+	LastUsedAt   time.Time     `json:"lastUsedAt"`             // when a caller last used it
 	IdleAt       time.Time     `json:"idleTimeoutAt,omitzero"` // when it ends if nothing happens; zero while Active
 	ExpiresAt    time.Time     `json:"expiresAt"`              // when it ends in any case
 	Requests     int64         `json:"requests"`               // invocations since the start
 	InFlight     int           `json:"inFlight"`
-	Busy         bool          `json:"busy,omitempty"` // the agent said HealthyBusy at its last ping
+	Busy         bool          `json:"busy,omitempty"`    // the agent said HealthyBusy at its last ping
+	Runaway      bool          `json:"runaway,omitempty"` // its agent has kept it alive for long, and nobody uses it
 	EndedAt      time.Time     `json:"endedAt,omitzero"`
 	EndCause     EndCause      `json:"endCause,omitempty"`
 	EndReason    string        `json:"endReason,omitempty"` // for people, to be read after "it": "was idle for 15m0s"

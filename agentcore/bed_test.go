@@ -117,9 +117,10 @@ type bed struct {
 	data     *bedrockagentcore.Client
 	control  *bedrockagentcorecontrol.Client
 
-	noDefaults bool        // of servers from the next serve on, as are
-	keys       []*auth.Key // that it asks for, and
-	binding    agentcore.Binding
+	exposeErrors bool
+	noDefaults   bool        // of servers from the next serve on, as are
+	keys         []*auth.Key // that it asks for, and
+	binding      agentcore.Binding
 }
 
 func newBed(t *testing.T, agent http.Handler) *bed {
@@ -165,7 +166,7 @@ func (b *bed) serve(t *testing.T) {
 	t.Cleanup(func() { tokens.Close() })
 	mux := http.NewServeMux()
 	api := &agentcore.Handler{
-		Gateway: &gateway.Gateway{Catalog: b.agents, Sessions: b.sessions, Logger: b.log},
+		Gateway: &gateway.Gateway{Catalog: b.agents, Sessions: b.sessions, Logger: b.log, ExposeAgentErrors: b.exposeErrors},
 		Catalog: b.agents, Sessions: b.sessions, Store: b.store, Locality: b.locality, Tokens: tokens, Logger: b.log, NoContentDefaults: b.noDefaults,
 		Binding: b.binding,
 	}

@@ -12,8 +12,16 @@ import (
 // exception in the X-Amzn-ErrorType header, the message as JSON.
 func writeError(w http.ResponseWriter, err error) {
 	e := isolde.AsError(err)
-	w.Header().Set("X-Amzn-ErrorType", e.Code.Exception())
+	nameError(w, e)
 	writeJSON(w, e.Code.HTTPStatus(), errorBody{Message: e.Error(), Hint: e.Hint, Reason: e.Code.Reason(), Fields: e.Fields})
+}
+
+// nameError sets the headers of an error, which are the same in all protocols.
+func nameError(w http.ResponseWriter, e *isolde.Error) {
+	w.Header().Set("X-Amzn-ErrorType", e.Code.Exception())
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", e.RetryAfterSeconds())
+	}
 }
 
 type errorBody struct {

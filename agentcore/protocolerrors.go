@@ -57,7 +57,7 @@ func (x *exchange) writeError(w http.ResponseWriter, err error) {
 		writeError(w, err)
 		return
 	}
-	w.Header().Set("X-Amzn-ErrorType", e.Code.Exception())
+	nameError(w, e)
 	if f.run != "" {
 		writeRunError(w, f, e)
 		return

@@ -134,6 +134,7 @@ func (c *Catalog) launch(r isolde.AgentRuntime, v isolde.Version, img image.Imag
 		Version:   v.Number,
 		Lifecycle: v.Spec.Lifecycle,
 		Health:    health(v.Spec.Protocol),
+		Limits:    v.Spec.Limits,
 		Spec: sandbox.Spec{
 			Root: img.Root, Command: img.Command, Env: list, Dir: img.Dir, UID: img.UID, GID: img.GID,
 			Ports:     []int{port},

@@ -41,7 +41,7 @@ func (c *Catalog) Create(ctx context.Context, token, name string, spec isolde.Ve
 // Update records the next version and begins to build it: UPDATING, then
 // READY or UPDATE_FAILED. DEFAULT goes on serving the last version until the
 // new one is READY. What the AgentCore API has no words for (resources,
-// egress) stays as it was. Errors as Create's, and CodeConflict while another
+// egress, limits) stays as it was. Errors as Create's, and CodeConflict while another
 // change is under way.
 func (c *Catalog) Update(ctx context.Context, token string, id isolde.RuntimeID, spec isolde.VersionSpec) (isolde.Change, error) {
 	if err := checkRequest(isolde.Problems{}, token, spec); err != nil {
@@ -58,7 +58,7 @@ func (c *Catalog) Update(ctx context.Context, token string, id isolde.RuntimeID,
 			return isolde.Change{}, err
 		}
 		spec.Language, spec.Entrypoint = last.Spec.Language, last.Spec.Entrypoint
-		spec.Resources, spec.Network = last.Spec.Resources, last.Spec.Network
+		spec.Resources, spec.Network, spec.Limits = last.Spec.Resources, last.Spec.Network, last.Spec.Limits
 		v := newVersion(spec, isolde.StatusUpdating)
 		v.Runtime = id
 		change, err := c.cfg.Store.AddVersion(ctx, once, v)

@@ -38,6 +38,9 @@ type Gateway struct {
 	Sessions *session.Manager
 	Metrics  *telemetry.Metrics
 	Logger   *slog.Logger
+	// ExposeAgentErrors puts what an agent says with an error into the message
+	// that the caller gets; on AWS, and by default, only its owner sees it.
+	ExposeAgentErrors bool
 }
 
 // Response is an agent's answer. Its Body must be closed.
@@ -209,9 +212,7 @@ func (c *call) refused(resp *http.Response) error {
 		Time: time.Now(), Request: c.inv.RequestID, Status: resp.StatusCode,
 		Message: fmt.Sprintf("the agent answered %s: %s", resp.Status, text),
 	})
-	return isolde.Errorf(isolde.CodeAgent, "Received error (%d) from runtime.", resp.StatusCode).
-		WithHint("isolde logs shows the agent's own error").
-		WithCause(&Refusal{Status: resp.StatusCode, Text: string(text[:min(len(text), 2048)])})
+	return c.gateway.refusal(resp.StatusCode, text).WithHint("isolde logs shows the agent's own error")
 }
 
 func (c *call) close() {

@@ -113,9 +113,8 @@ func (s *Socket) refused(resp *http.Response) error {
 		Time: time.Now(), Request: s.inv.RequestID, Status: resp.StatusCode,
 		Message: fmt.Sprintf("the agent answered %s to GET %s: %s", resp.Status, socketPath, text),
 	})
-	return isolde.Errorf(isolde.CodeAgent, "Received error (%d) from runtime.", resp.StatusCode).
-		WithHint("it did not accept a WebSocket at %s; isolde logs shows the agent's own error", socketPath).
-		WithCause(&Refusal{Status: resp.StatusCode, Text: string(text[:min(len(text), 2048)])})
+	return s.gateway.refusal(resp.StatusCode, text).
+		WithHint("it did not accept a WebSocket at %s; isolde logs shows the agent's own error", socketPath)
 }
 
 // Relay joins the socket to its client's connection, which is past its

@@ -32,7 +32,18 @@ type Info struct {
 	DataDir      string                `json:"dataDir"`
 	StartedAt    time.Time             `json:"startedAt"`
 	S3           string                `json:"s3,omitempty"` // where code artifacts are: S3Embedded or the URL of another store
+	Usage        Usage                 `json:"usage"`
 	Fingerprints []sandbox.Fingerprint `json:"drivers,omitempty"`
+}
+
+// Usage is what sessions take of the server's limits, now.
+type Usage struct {
+	Sessions        int   `json:"sessions"`
+	MaxSessions     int   `json:"maxSessions"`
+	MemoryPromised  int64 `json:"memoryPromisedBytes"`            // what the sessions may use together
+	MemoryBudget    int64 `json:"memoryBudgetBytes,omitempty"`    // 0: promises are not bounded
+	MemoryTotal     int64 `json:"memoryTotalBytes,omitempty"`     // the machine's; 0: not known
+	MemoryAvailable int64 `json:"memoryAvailableBytes,omitempty"` // of it, not in use
 }
 
 // S3Embedded is the [Info].S3 of a server that answers S3's calls itself.

@@ -12,13 +12,14 @@ import (
 	"github.com/isolde-run/isolde/session"
 )
 
-// Handler serves the operator API. All fields are required.
+// Handler serves the operator API. All fields are required but Usage.
 type Handler struct {
 	Catalog  *catalog.Catalog
 	Sessions *session.Manager
 	Store    isolde.Store
 	Locality isolde.Locality
-	Info     Info
+	Info     Info         // but for its Usage
+	Usage    func() Usage // may be nil
 	// Backup writes a copy of the server to w, as a tar stream; see
 	// [Client.Backup]. It writes nothing before it is as good as certain that
 	// it can write all.
@@ -39,7 +40,7 @@ func (h *Handler) Register(mux *http.ServeMux) {
 			json.NewEncoder(w).Encode(v) //nolint:errcheck // the caller is gone then
 		})
 	}
-	handle("GET /isolde/v1/info", func(*http.Request) (any, error) { return h.Info, nil })
+	handle("GET /isolde/v1/info", h.info)
 	handle("GET /isolde/v1/agents", h.agents)
 	handle("GET /isolde/v1/agents/{agent}", h.agent)
 	handle("DELETE /isolde/v1/agents/{agent}", h.deleteAgent)
@@ -63,11 +64,22 @@ func (h *Handler) Register(mux *http.ServeMux) {
 	})
 }
 
+func (h *Handler) info(*http.Request) (any, error) {
+	info := h.Info
+	if h.Usage != nil {
+		info.Usage = h.Usage()
+	}
+	return info, nil
+}
+
 // fail answers with an error. What the caller does not get to know is logged.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
 	e := isolde.AsError(err)
 	h.log(r, e)
 	w.Header().Set("Content-Type", "application/json")
+	if e.RetryAfter > 0 {
+		w.Header().Set("Retry-After", e.RetryAfterSeconds())
+	}
 	w.WriteHeader(e.Code.HTTPStatus())
 	json.NewEncoder(w).Encode(map[string]any{"error": errorBody(e)}) //nolint:errcheck // the caller is gone then
 }

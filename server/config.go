@@ -37,6 +37,10 @@ type Config struct {
 	// the AWS SDKs leave open is filled in, since agents on the official
 	// TypeScript SDK answer 415 and 406 without.
 	NoContentDefaults bool
+	// ExposeAgentErrors puts what an agent says with an error (status 400 and
+	// above) into the message that the API's caller gets. By default, as on
+	// AWS, only the agent's owner sees it.
+	ExposeAgentErrors bool
 	// AllowScripts lets builds run the code of packages (source
 	// distributions, npm scripts) on this machine.
 	AllowScripts bool
@@ -48,6 +52,8 @@ type Config struct {
 	InitTimeout time.Duration
 	// DrainTimeout bounds how long Close waits for running requests; default 30 s.
 	DrainTimeout time.Duration
+
+	Limits Limits
 
 	Logger *slog.Logger // default: discards
 }

@@ -206,9 +206,11 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 		return nil, err
 	}
 	metrics := telemetry.New(func() map[isolde.SessionState]int { return s.sessions.Count() })
-	s.sessions, err = session.Open(ctx, session.Config{
+	sessions := session.Config{
 		Driver: driver, Store: store, LogDir: s.dir("logs"), Logger: cfg.Logger, Metrics: metrics, InitTimeout: cfg.InitTimeout,
-	})
+	}
+	cfg.Limits.apply(&sessions)
+	s.sessions, err = session.Open(ctx, sessions)
 	if err != nil {
 		return nil, err
 	}
@@ -227,7 +229,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	s.onClose(tokens.Close)
 	mux := http.NewServeMux()
 	api := &agentcore.Handler{
-		Gateway: &gateway.Gateway{Catalog: agents, Sessions: s.sessions, Metrics: metrics, Logger: cfg.Logger},
+		Gateway: &gateway.Gateway{Catalog: agents, Sessions: s.sessions, Metrics: metrics, Logger: cfg.Logger, ExposeAgentErrors: cfg.ExposeAgentErrors},
 		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Tokens: tokens, Logger: cfg.Logger,
 		NoContentDefaults: cfg.NoContentDefaults,
 	}
@@ -238,6 +240,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 			Version: cfg.Version, Region: locality.Region, Account: locality.Account, DataDir: cfg.DataDir, StartedAt: time.Now(),
 			Driver: driver.Name(), Isolation: driver.Capabilities().Isolation, S3: cmp.Or(cfg.S3Endpoint, operator.S3Embedded),
 		},
+		Usage: s.usage,
 		Backup: backup{
 			dir: cfg.DataDir, copy: store.Backup, hold: agents.Hold,
 			manifest: BackupManifest{Version: cfg.Version, Region: locality.Region, Account: locality.Account},

@@ -43,7 +43,7 @@ func (l *Lease) Attach() *Attachment {
 func (a *Attachment) Context() context.Context { return a.ctx }
 
 // Touch sets the idle clock back: something passed.
-func (a *Attachment) Touch() { a.s.touch(time.Now()) }
+func (a *Attachment) Touch() { a.s.used.move(time.Now()) }
 
 // Ended waits up to a second for the end of a session whose agent has just
 // cut a connection, since that breaks a moment before the driver sees the

@@ -65,7 +65,7 @@ func (l *Lease) AgentError(e isolde.AgentError) { l.s.agentError(e) }
 func (l *Lease) Release() {
 	if !l.released {
 		l.released = true
-		l.s.touch(time.Now())
+		l.s.used.move(time.Now())
 		l.s.gate.leave()
 	}
 }

@@ -38,7 +38,15 @@ type Config struct {
 	Logger  *slog.Logger
 	Metrics *telemetry.Metrics // may be nil
 
-	MaxSessions int           // default 5,000, the active session workloads of an AgentCore account
+	MaxSessions          int           // default 5,000, the active session workloads of an AgentCore account
+	NewSessionsPerSecond float64       // default: no bound
+	MemoryBudget         int64         // bytes of memory that sessions may be promised together; default: no bound
+	PerAgent             isolde.Limits // of every agent runtime, whose own may be stricter
+	// StartWait is how long a session may wait for its turn to start: for its
+	// place in the limits on new sessions, and for the sandboxes that start
+	// before it. Default 30 s, so that clients hear of it before they give up.
+	StartWait time.Duration
+
 	InitTimeout time.Duration // until the first healthy ping; default 120 s, AgentCore's V2 bound
 	StopGrace   time.Duration // between SIGTERM and SIGKILL; default 5 s
 
@@ -50,16 +58,24 @@ type Config struct {
 	// StuckAfter is the same while a request runs, since an interpreter may be
 	// busy with it; default 15 min, AgentCore's bound of a request.
 	StuckAfter time.Duration
+
+	// ReportBusyAfter is when a session that its agent alone keeps alive, by
+	// HealthyBusy or a time_of_last_update that advances at every ping, is
+	// reported as a runaway, counted from its last use by a caller; default 1 h.
+	// PerAgent.BusyTimeout ends such sessions.
+	ReportBusyAfter time.Duration
 }
 
 func (c *Config) setDefaults() {
 	set := func(d *time.Duration, v time.Duration) { *d = cmp.Or(*d, v) }
+	set(&c.StartWait, 30*time.Second)
 	set(&c.InitTimeout, 120*time.Second)
 	set(&c.StopGrace, 5*time.Second)
 	set(&c.PingInterval, 2*time.Second)
 	set(&c.PingTimeout, 5*time.Second)
 	set(&c.UnhealthyAfter, time.Minute)
 	set(&c.StuckAfter, 15*time.Minute)
+	set(&c.ReportBusyAfter, time.Hour)
 	c.MaxSessions = cmp.Or(c.MaxSessions, 5000)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
@@ -70,7 +86,8 @@ func (c *Config) setDefaults() {
 type Launch struct {
 	Version   isolde.VersionNumber
 	Lifecycle isolde.Lifecycle
-	Health    Health       // how the agent is asked for its health
+	Health    Health // how the agent is asked for its health
+	Limits    isolde.Limits
 	Spec      sandbox.Spec // without ID, LogFile and Labels, which are the session's
 }
 
@@ -88,8 +105,13 @@ type Manager struct {
 	closeAll context.CancelFunc
 	waiting  atomic.Int64 // calls of Acquire under way
 
+	opened time.Time // of the clock of paces
+	pace   pace      // of new sessions
+
 	mu       sync.RWMutex
 	sessions map[isolde.SessionKey]*session
+	agents   map[isolde.RuntimeID]*agent
+	promised int64 // bytes of memory that the sessions may use
 	watchers map[*Watcher]struct{}
 }
 
@@ -104,8 +126,11 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 	m := &Manager{
 		cfg:      cfg,
 		starts:   make(chan struct{}, max(4, 2*runtime.NumCPU())),
+		opened:   time.Now(),
 		sessions: make(map[isolde.SessionKey]*session),
+		agents:   make(map[isolde.RuntimeID]*agent),
 	}
+	m.pace.set(cfg.NewSessionsPerSecond)
 	m.actors, m.letGo = context.WithCancelCause(context.Background())
 	m.drain, m.closeAll = context.WithCancel(m.actors)
 	if err := m.recover(ctx); err != nil {
@@ -121,7 +146,8 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 // that it does not. The lease must be released. Errors: CodeAgent when the agent does
 // not start (all callers that waited get the same one), CodeDenied when the
 // session belongs to another than ctx's caller (see [auth.Owner]), CodeQuota at a limit
-// on sessions, CodeUnavailable while the server drains, ctx's cause when the
+// on how much there is, CodeThrottled at one on how fast things go,
+// CodeUnavailable while the server drains, ctx's cause when the
 // caller gave up waiting.
 func (m *Manager) Acquire(ctx context.Context, key isolde.SessionKey, launch *Launch) (*Lease, error) {
 	m.waiting.Add(1)
@@ -169,7 +195,7 @@ func (m *Manager) find(ctx context.Context, key isolde.SessionKey, launch *Launc
 	s := m.sessions[key]
 	m.mu.RUnlock()
 	if s != nil {
-		return s, nil
+		return s, m.throttle(s.agent, key.Runtime, launch)
 	}
 	if launch == nil {
 		return nil, errNotRunning(key)
@@ -186,14 +212,15 @@ func (m *Manager) find(ctx context.Context, key isolde.SessionKey, launch *Launc
 	if m.draining.Load() { // again, under the lock that Close takes
 		return nil, errDraining()
 	}
-	if len(m.sessions) >= m.cfg.MaxSessions {
-		return nil, isolde.Errorf(isolde.CodeQuota, "%d sessions run, the most this server allows", len(m.sessions)).
-			WithHint("end some with: isolde session stop")
+	delay, err := m.admit(key, launch)
+	if err != nil {
+		return nil, err
 	}
 	s = m.newSession(key, launch.Version, launch.Lifecycle.WithDefaults(), launch.Spec.Ports[0])
-	s.health, s.owner = launch.Health, owner
-	m.sessions[key] = s
-	m.wg.Go(func() { s.run(launch.Spec) })
+	s.health, s.owner, s.memory = launch.Health, owner, launch.memory()
+	m.enroll(s)
+	s.busyTimeout = s.agent.limits.BusyTimeout
+	m.wg.Go(func() { s.run(launch.Spec, delay) })
 	return s, nil
 }
 
@@ -349,7 +376,7 @@ func (m *Manager) forget(s *session, last isolde.Session) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.sessions[s.key] == s {
-		delete(m.sessions, s.key)
+		m.discharge(s)
 	}
 	for w := range m.watchers {
 		w.end(last)

@@ -13,14 +13,17 @@ import (
 // session is one session with its sandbox. run, its actor, alone moves it
 // through its states; the atomics are what requests touch on their way.
 type session struct {
-	m         *Manager
-	key       isolde.SessionKey
-	version   isolde.VersionNumber
-	lifecycle isolde.Lifecycle
-	port      int
-	health    Health
-	owner     string // as of auth.Owner; empty: anyone may enter
-	log       *Log
+	m           *Manager
+	key         isolde.SessionKey
+	version     isolde.VersionNumber
+	lifecycle   isolde.Lifecycle
+	port        int
+	health      Health
+	owner       string         // as of auth.Owner; empty: anyone may enter
+	memory      int64          // bytes that it may use
+	busyTimeout isolde.Seconds // 0: none
+	agent       *agent
+	log         *Log
 
 	ready    chan struct{} // closed once started, or failed with startErr
 	startErr error
@@ -33,12 +36,14 @@ type session struct {
 	gone     chan struct{} // closed when the sandbox is gone and the session forgotten
 	stop     stopRequest
 
-	gate       gate
-	attached   atomic.Int64 // open connections
-	requests   atomic.Int64
-	lastActive atomic.Int64 // Unix nanoseconds
-	busy       atomic.Bool
-	user       atomic.Pointer[string] // nil until a request named one
+	gate     gate
+	attached atomic.Int64 // open connections
+	requests atomic.Int64
+	used     clock // when a caller last used it
+	kept     clock // when its agent last kept it alive
+	busy     atomic.Bool
+	runaway  atomic.Bool
+	user     atomic.Pointer[string] // nil until a request named one
 
 	mu        sync.Mutex
 	boxID     sandbox.ID
@@ -85,7 +90,7 @@ func (m *Manager) newSession(key isolde.SessionKey, v isolde.VersionNumber, l is
 		stop:      stopRequest{asked: make(chan struct{})},
 	}
 	s.life, s.die = context.WithCancel(context.Background())
-	s.touch(time.Now())
+	s.used.move(time.Now())
 	return s
 }
 
@@ -98,13 +103,13 @@ func (s *session) beginEnd(e end) {
 }
 
 // run is the actor of a session that starts.
-func (s *session) run(spec sandbox.Spec) {
-	box, err := s.start(spec)
+func (s *session) run(spec sandbox.Spec, delay time.Duration) {
+	box, err := s.start(spec, delay)
 	if err != nil {
 		s.fail(err)
 		return
 	}
-	s.touch(time.Now())
+	s.used.move(time.Now())
 	s.adopt(box)
 	s.record(time.Time{})
 	s.m.cfg.Metrics.SessionStarted(s.m.cfg.Driver.Name(), time.Since(s.startedAt))
@@ -130,7 +135,7 @@ func (s *session) live() {
 	health := newHealth(s)
 	defer health.close()
 
-	recorded := time.Unix(0, s.lastActive.Load())
+	recorded := s.lastActive()
 	for {
 		select {
 		case <-s.box.Done():
@@ -143,20 +148,22 @@ func (s *session) live() {
 			s.finish(end{isolde.EndLifetime, "reached its maximum lifetime of " + s.lifecycle.MaxLifetime.Duration().String()}, cfg.StopGrace)
 			return
 		case p := <-health.results:
-			if why := health.judge(p); why != "" {
-				s.finish(end{isolde.EndUnhealthy, why}, cfg.StopGrace)
+			if e, must := health.judge(p); must {
+				s.finish(e, cfg.StopGrace)
+				return
+			}
+			// Here and not at the tick: an agent that has become busy is not
+			// taken for idle, and one that a dead server left behind is asked first.
+			if s.idleFor(p.at) >= s.lifecycle.IdleTimeout.Duration() && s.gate.closeIfEmpty() {
+				s.finish(end{isolde.EndIdle, "was idle for " + s.lifecycle.IdleTimeout.Duration().String()}, cfg.StopGrace)
 				return
 			}
 		case now := <-tick.C:
 			health.ping()
 			if s.gate.inside() > 0 {
-				s.touch(now) // for the record, should the server die now
+				s.used.move(now) // for the record, should the server die now
 			}
-			if s.idleFor(now) >= s.lifecycle.IdleTimeout.Duration() && s.gate.closeIfEmpty() {
-				s.finish(end{isolde.EndIdle, "was idle for " + s.lifecycle.IdleTimeout.Duration().String()}, cfg.StopGrace)
-				return
-			}
-			if at := time.Unix(0, s.lastActive.Load()); at.Sub(recorded) >= recordEvery {
+			if at := s.lastActive(); at.Sub(recorded) >= recordEvery {
 				recorded = at
 				s.record(time.Time{})
 			}
@@ -207,14 +214,9 @@ func (s *session) finish(e end, grace time.Duration) {
 	close(s.gone)
 }
 
-// touch moves the idle clock to at, never backwards.
-func (s *session) touch(at time.Time) {
-	for {
-		old := s.lastActive.Load()
-		if at.UnixNano() <= old || s.lastActive.CompareAndSwap(old, at.UnixNano()) {
-			return
-		}
-	}
+// lastActive is when the idle clock was last set back.
+func (s *session) lastActive() time.Time {
+	return time.Unix(0, max(s.used.ns.Load(), s.kept.ns.Load()))
 }
 
 func (s *session) setUser(user string) {
@@ -229,7 +231,7 @@ func (s *session) idleFor(now time.Time) time.Duration {
 	if s.gate.inside() > 0 || s.busy.Load() {
 		return 0
 	}
-	return now.Sub(time.Unix(0, s.lastActive.Load()))
+	return now.Sub(s.lastActive())
 }
 
 // inUse reports whether requests or connections are in the session.
@@ -258,8 +260,8 @@ func (s *session) snapshot() isolde.Session {
 	out := isolde.Session{
 		Runtime: s.key.Runtime, ID: s.key.Session, Version: s.version,
 		State: s.state(), Owner: s.owner, Driver: s.m.cfg.Driver.Name(), Sandbox: string(s.boxID),
-		StartedAt: s.startedAt, LastActiveAt: time.Unix(0, s.lastActive.Load()), ExpiresAt: s.expiresAt(),
-		Requests: s.requests.Load(), InFlight: s.gate.inside() + int(s.attached.Load()), Busy: s.busy.Load(),
+		StartedAt: s.startedAt, LastActiveAt: s.lastActive(), LastUsedAt: s.used.time(), ExpiresAt: s.expiresAt(),
+		Requests: s.requests.Load(), InFlight: s.gate.inside() + int(s.attached.Load()), Busy: s.busy.Load(), Runaway: s.runaway.Load(),
 		LastError: s.lastError,
 	}
 	if user := s.user.Load(); user != nil {

@@ -260,18 +260,6 @@ func TestDriverThatCannotStart(t *testing.T) {
 	})
 }
 
-func TestLimitOnSessions(t *testing.T) {
-	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
-		b.m.cfg.MaxSessions = 1
-		b.invoke(key, "x")
-		other := key
-		other.Session += "-other"
-		if _, err := b.m.Acquire(t.Context(), other, b.launch); isolde.CodeOf(err) != isolde.CodeQuota {
-			t.Errorf("acquire over the limit = %v", err)
-		}
-	})
-}
-
 func TestCallerThatGivesUpDoesNotEndTheStart(t *testing.T) {
 	inBubble(t, sandboxtest.Script{HealthyAfter: 10 * time.Second}, func(t *testing.T, b *bed) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)

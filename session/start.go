@@ -1,6 +1,7 @@
 package session
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,13 +22,15 @@ const (
 	labelIdle    = "idle"    // seconds
 	labelMax     = "max"     // seconds
 	labelPort    = "port"
-	labelHealth  = "health" // absent: HealthPing
-	labelOwner   = "owner"  // absent or empty: anyone may enter
+	labelBusy    = "busyTimeout" // seconds; absent: none
+	labelHealth  = "health"      // absent: HealthPing
+	labelMemory  = "memory"      // bytes; absent: those of a server that did not count them
+	labelOwner   = "owner"       // absent or empty: anyone may enter
 )
 
-// start starts the session's sandbox and waits for its first healthy ping.
-// When it fails nothing is left of the sandbox.
-func (s *session) start(spec sandbox.Spec) (sandbox.Sandbox, error) {
+// start starts the session's sandbox after the delay and waits for its first
+// healthy ping. When it fails nothing is left of the sandbox.
+func (s *session) start(spec sandbox.Spec, delay time.Duration) (sandbox.Sandbox, error) {
 	cfg := &s.m.cfg
 	stopped, abandon := context.WithCancel(s.m.actors)
 	defer abandon()
@@ -38,10 +41,8 @@ func (s *session) start(spec sandbox.Spec) (sandbox.Sandbox, error) {
 		case <-stopped.Done():
 		}
 	}()
-	select {
-	case s.m.starts <- struct{}{}:
-	case <-stopped.Done():
-		return nil, s.startFailed(stopped, nil, nil)
+	if err := s.awaitTurn(stopped, delay); err != nil {
+		return nil, err
 	}
 	ctx, cancel := context.WithTimeoutCause(stopped, cfg.InitTimeout, errInitTimeout)
 	defer cancel()
@@ -62,6 +63,8 @@ func (s *session) start(spec sandbox.Spec) (sandbox.Sandbox, error) {
 		labelPort:    strconv.Itoa(s.port),
 		labelHealth:  string(s.health),
 		labelOwner:   s.owner,
+		labelBusy:    strconv.Itoa(int(s.busyTimeout)),
+		labelMemory:  strconv.FormatInt(s.memory, 10),
 	}
 	cfg.Logger.Debug("start sandbox", "runtime", s.key.Runtime, "session", s.key.Session, "sandbox", spec.ID)
 	from := s.log.Size()
@@ -89,6 +92,48 @@ func (s *session) start(spec sandbox.Spec) (sandbox.Sandbox, error) {
 		cfg.Logger.Error("sandbox left something behind", "sandbox", box.ID(), "err", err)
 	}
 	return nil, failure
+}
+
+// awaitTurn waits for the delay, and then for one of the places of m.starts,
+// which must be given back. The session's age begins with its turn.
+func (s *session) awaitTurn(ctx context.Context, delay time.Duration) error {
+	turn := time.NewTimer(delay)
+	defer turn.Stop()
+	select {
+	case <-turn.C:
+	case <-ctx.Done():
+		return s.startFailed(ctx, nil, nil)
+	}
+	if err := s.takePlace(ctx, s.m.cfg.StartWait-delay); err != nil {
+		return err
+	}
+	now := time.Now()
+	s.mu.Lock()
+	s.startedAt = now
+	s.mu.Unlock()
+	s.used.move(now)
+	return nil
+}
+
+// takePlace takes one of the places of m.starts, for which it waits so long at
+// most.
+func (s *session) takePlace(ctx context.Context, wait time.Duration) error {
+	select {
+	case s.m.starts <- struct{}{}: // free, even if there is no time to wait
+		return nil
+	default:
+	}
+	late := time.NewTimer(wait)
+	defer late.Stop()
+	select {
+	case s.m.starts <- struct{}{}:
+		return nil
+	case <-late.C:
+		return isolde.Errorf(isolde.CodeThrottled, "too many sessions start: this one waited %v for its turn", s.m.cfg.StartWait).
+			WithHint("try again later; --max-new-sessions-per-second refuses such sessions at once").WithRetryAfter(s.m.cfg.StartWait / 2)
+	case <-ctx.Done():
+		return s.startFailed(ctx, nil, nil)
+	}
 }
 
 var errInitTimeout = errors.New("initialization time exceeded")
@@ -204,7 +249,8 @@ func (m *Manager) takeUp(ctx context.Context, box sandbox.Sandbox, running map[i
 		s.requests.Store(r.Requests)
 		s.lastError = r.LastError
 		s.setUser(r.User)
-		s.lastActive.Store(r.LastActiveAt.UnixNano())
+		s.kept.move(r.LastActiveAt)
+		s.used.ns.Store(cmp.Or(r.LastUsedAt, r.LastActiveAt).UnixNano())
 		s.busy.Store(r.Busy)
 	}
 	s.boxID = box.ID()
@@ -216,7 +262,7 @@ func (m *Manager) takeUp(ctx context.Context, box sandbox.Sandbox, running map[i
 	if m.sessions[s.key] != nil {
 		return nil, errors.New("its session has another")
 	}
-	m.sessions[s.key] = s
+	m.enroll(s)
 	s.wire = newWire(box, s.port)
 	s.adopt(box)
 	return s, nil
@@ -243,6 +289,10 @@ func (m *Manager) fromLabels(labels map[string]string) (*session, error) {
 	s := m.newSession(key, isolde.VersionNumber(version),
 		isolde.Lifecycle{IdleTimeout: isolde.Seconds(idle), MaxLifetime: isolde.Seconds(maximum)}, port)
 	s.health, s.owner = Health(labels[labelHealth]), labels[labelOwner]
+	// Sandboxes of earlier servers have no label for these.
+	s.memory, _ = strconv.ParseInt(labels[labelMemory], 10, 64)
+	busy, _ := strconv.Atoi(labels[labelBusy])
+	s.busyTimeout = isolde.Limits{BusyTimeout: isolde.Seconds(busy)}.Within(m.cfg.PerAgent).BusyTimeout
 	s.startedAt = started
 	return s, nil
 }

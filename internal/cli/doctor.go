@@ -17,6 +17,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/operator"
 	"github.com/isolde-run/isolde/sandbox"
 	"github.com/isolde-run/isolde/server"
 )
@@ -212,5 +213,21 @@ func (a *app) checkServer(ctx context.Context) check {
 		return c
 	}
 	c.OK, c.Detail = true, fmt.Sprintf("%s at %s, driver %s", info.Version, client.URL, info.Driver)
+	if info.Usage.MaxSessions > 0 { // an earlier server does not say
+		c.Detail += ", " + usageText(info.Usage)
+	}
 	return c
+}
+
+// usageText tells what sessions take of a server's limits.
+func usageText(u operator.Usage) string {
+	const gib = 1 << 30
+	text := fmt.Sprintf("%d of %d sessions; they may use %.4g GiB of memory", u.Sessions, u.MaxSessions, float64(u.MemoryPromised)/gib)
+	if u.MemoryBudget > 0 {
+		text += fmt.Sprintf(" of the %.4g GiB that may be promised", float64(u.MemoryBudget)/gib)
+	}
+	if u.MemoryTotal > 0 {
+		text += fmt.Sprintf(", and the machine has %.4g GiB, %.4g GiB of it free", float64(u.MemoryTotal)/gib, float64(u.MemoryAvailable)/gib)
+	}
+	return text
 }

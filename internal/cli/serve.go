@@ -11,6 +11,7 @@ import (
 
 func (a *app) serveCommand() *cobra.Command {
 	var o serverOptions
+	var limits limitOptions
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a server in the foreground",
@@ -22,6 +23,10 @@ unless --stop-sessions is given. Under systemd, Type=notify is understood.`,
 		Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.complete(a); err != nil {
+				return err
+			}
+			var err error
+			if o.config.Limits, err = limits.complete(); err != nil {
 				return err
 			}
 			if n := o.config.KeepVersions; n < 2 {
@@ -40,6 +45,8 @@ unless --stop-sessions is given. Under systemd, Type=notify is understood.`,
 	f.StringVar(&o.config.S3Region, "s3-region", "", "`region` of --s3-endpoint (default: --region)")
 	f.IntVar(&o.config.KeepVersions, "keep-versions", 10, "`number` of an agent's newest versions that are kept although nothing uses them, at least 2")
 	f.BoolVar(&o.config.NoContentDefaults, "no-content-defaults", false, "pass Content-Type and Accept to agents as clients send them, without filling in what they leave open")
+	f.BoolVar(&o.config.ExposeAgentErrors, "expose-agent-errors", false, "tell callers of the API what an agent says with an error; by default only isolde logs does")
+	limits.flags(c)
 	f.BoolVar(&o.config.StopSessions, "stop-sessions", false, "end all sessions when the server ends")
 	return c
 }

@@ -79,6 +79,7 @@ func (d *decoder) project(n ast.Node, p *parsed) error {
 				"disk":      d.size(&spec.Resources.DiskBytes),
 			})
 		},
+		"limits": func(n ast.Node) error { return d.limits(n, &spec.Limits) },
 		"network": func(n ast.Node) error {
 			return d.mapping(n, "network", fields{
 				"egress": d.egress(&spec.Network),

@@ -257,8 +257,8 @@ func TestParseSize(t *testing.T) {
 		"": 0, "GiB": 0, "-1": 0, "0": 0, "0.1": 0, "1x": 0, "1i": 0, "inf": 0, "nan": 0, "99999999T": 0,
 	}
 	for s, want := range tests {
-		if got, ok := parseSize(s); got != want || ok != (want > 0) {
-			t.Errorf("parseSize(%q) = %d, %v; want %d", s, got, ok, want)
+		if got, ok := ParseSize(s); got != want || ok != (want > 0) {
+			t.Errorf("ParseSize(%q) = %d, %v; want %d", s, got, ok, want)
 		}
 	}
 }

@@ -62,6 +62,31 @@ func (d *decoder) cpus(to *float64) func(ast.Node) error {
 	}
 }
 
+// limits are those of the agent's sessions together.
+func (d *decoder) limits(n ast.Node, to *isolde.Limits) error {
+	return d.mapping(n, "limits", fields{
+		"sessions":             d.count(&to.Sessions),
+		"newSessionsPerSecond": d.rate(&to.NewSessionsPerSecond),
+		"requestsPerSecond":    d.rate(&to.RequestsPerSecond),
+		"busyTimeout":          d.seconds("busyTimeout", &to.BusyTimeout),
+	})
+}
+
+func (d *decoder) rate(to *float64) func(ast.Node) error {
+	return func(n ast.Node) error {
+		s, err := d.scalar(n, "the value")
+		if err != nil {
+			return err
+		}
+		v, err := strconv.ParseFloat(s, 64)
+		if err != nil || !(v > 0) || math.IsInf(v, 0) {
+			return d.errorf(n, "%q is not a number per second", s).WithHint("for example 10, or 0.5 for one in two seconds")
+		}
+		*to = v
+		return nil
+	}
+}
+
 func (d *decoder) count(to *int) func(ast.Node) error {
 	return func(n ast.Node) error {
 		s, err := d.scalar(n, "the value")
@@ -83,7 +108,7 @@ func (d *decoder) size(to *int64) func(ast.Node) error {
 		if err != nil {
 			return err
 		}
-		v, ok := parseSize(s)
+		v, ok := ParseSize(s)
 		if !ok {
 			return d.errorf(n, "%q is not a size", s).WithHint("for example 8GiB, or 512MiB")
 		}
@@ -95,9 +120,9 @@ func (d *decoder) size(to *int64) func(ast.Node) error {
 // units are the multiples of a byte, by their first letter.
 const units = "kmgt"
 
-// parseSize reads "8GiB", "8Gi", "1.5 GB", "512M" or a number of bytes, in
+// ParseSize reads "8GiB", "8Gi", "1.5 GB", "512M" or a number of bytes, in
 // any case. With an i the unit is a power of 1024, without one of 1000.
-func parseSize(s string) (int64, bool) {
+func ParseSize(s string) (int64, bool) {
 	s = strings.ToLower(strings.TrimSpace(s))
 	s = strings.TrimSuffix(s, "b")
 	base := 1000.0
