@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -52,6 +53,7 @@ unless --stop-sessions is given. Under systemd, Type=notify is understood.`,
 }
 
 func (a *app) serve(ctx context.Context, o serverOptions) error {
+	defer runtime.KeepAlive(a.ballast())
 	s, err := startServer(ctx, o.config)
 	if err != nil {
 		return err
