@@ -76,13 +76,16 @@ func NewKeys(keys ...*Key) (*Keys, error) {
 	return k, k.read()
 }
 
-// Lookup returns the key of an access key id. The caller does not change it.
+// Lookup returns the key of an access key id, also of one that [Keys.Issue] made. The caller does not change it.
 // After a change of the file, the key of an id that is still there is another one.
 func (k *Keys) Lookup(id string) (*Key, bool) {
 	if k.path != "" {
 		k.look()
 	}
 	key, ok := (*k.byID.Load())[id]
+	if !ok {
+		return k.lookupTemporary(id)
+	}
 	return key, ok
 }
 
