@@ -2,7 +2,6 @@ package identity
 
 import (
 	"encoding/json"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
@@ -54,7 +53,7 @@ func checkDocument(field, document string) error {
 	return nil
 }
 
-func maxSession(form url.Values, standard int) (int, error) {
+func maxSession(form params, standard int) (int, error) {
 	text := form.Get("MaxSessionDuration")
 	if text == "" {
 		return standard, nil
@@ -70,7 +69,7 @@ func maxSession(form url.Values, standard int) (int, error) {
 const maxTags = 50
 
 // tagsOf reads Tags.member.1.Key, Tags.member.1.Value and so on.
-func tagsOf(form url.Values) (map[string]string, error) {
+func tagsOf(form params) (map[string]string, error) {
 	tags := map[string]string{}
 	for i := 1; form.Has(member("Tags", i, ".Key")); i++ {
 		key, value := form.Get(member("Tags", i, ".Key")), form.Get(member("Tags", i, ".Value"))

@@ -3,7 +3,6 @@ package identity
 import (
 	"cmp"
 	"maps"
-	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -11,7 +10,7 @@ import (
 
 // Inline policies: documents that a role holds itself.
 
-func (s *Service) putRolePolicy(form url.Values) (any, error) {
+func (s *Service) putRolePolicy(form params) (any, error) {
 	name, document := form.Get("PolicyName"), form.Get("PolicyDocument")
 	if err := checkAll(checkName("PolicyName", name, 128), checkDocument("PolicyDocument", document)); err != nil {
 		return nil, err
@@ -26,7 +25,7 @@ func (s *Service) putRolePolicy(form url.Values) (any, error) {
 }
 
 // inline finds the policy that a request names in its role.
-func (r *role) inline(form url.Values) (name, document string, err error) {
+func (r *role) inline(form params) (name, document string, err error) {
 	name = form.Get("PolicyName")
 	document, ok := r.Inline[name]
 	if !ok {
@@ -35,7 +34,7 @@ func (r *role) inline(form url.Values) (name, document string, err error) {
 	return name, document, nil
 }
 
-func (s *Service) getRolePolicy(form url.Values) (result any, err error) {
+func (s *Service) getRolePolicy(form params) (result any, err error) {
 	err = s.read(func(st *state) error {
 		r, err := st.role(form)
 		if err != nil {
@@ -48,7 +47,7 @@ func (s *Service) getRolePolicy(form url.Values) (result any, err error) {
 	return result, err
 }
 
-func (s *Service) listRolePolicies(form url.Values) (any, error) {
+func (s *Service) listRolePolicies(form params) (any, error) {
 	var names []string
 	err := s.read(func(st *state) error {
 		r, err := st.role(form)
@@ -63,7 +62,7 @@ func (s *Service) listRolePolicies(form url.Values) (any, error) {
 	}{PolicyNames: list[string]{names}}, err
 }
 
-func (s *Service) deleteRolePolicy(form url.Values) (any, error) {
+func (s *Service) deleteRolePolicy(form params) (any, error) {
 	return nil, s.changeRole(form, func(_ *state, r *role) error {
 		name, _, err := r.inline(form)
 		delete(r.Inline, name)
@@ -73,7 +72,7 @@ func (s *Service) deleteRolePolicy(form url.Values) (any, error) {
 
 // Managed policies, and what roles they are attached to.
 
-func (s *Service) attachRolePolicy(form url.Values) (any, error) {
+func (s *Service) attachRolePolicy(form params) (any, error) {
 	arn := form.Get("PolicyArn")
 	return nil, s.changeRole(form, func(st *state, r *role) error {
 		if err := st.attachable(arn); err != nil {
@@ -104,7 +103,7 @@ func (st *state) policy(arn string) (*policy, error) {
 	return nil, faultf(codeNotFound, "Policy %s does not exist or is not attachable.", arn)
 }
 
-func (s *Service) detachRolePolicy(form url.Values) (any, error) {
+func (s *Service) detachRolePolicy(form params) (any, error) {
 	arn := form.Get("PolicyArn")
 	return nil, s.changeRole(form, func(_ *state, r *role) error {
 		at := slices.Index(r.Attached, arn)
@@ -116,7 +115,7 @@ func (s *Service) detachRolePolicy(form url.Values) (any, error) {
 	})
 }
 
-func (s *Service) listAttachedRolePolicies(form url.Values) (any, error) {
+func (s *Service) listAttachedRolePolicies(form params) (any, error) {
 	type attached struct{ PolicyName, PolicyArn string }
 	var all []attached
 	err := s.read(func(st *state) error {
@@ -169,7 +168,7 @@ func (st *state) rolesWith(arn string) (names []string) {
 	return names
 }
 
-func (s *Service) createPolicy(form url.Values) (result any, err error) {
+func (s *Service) createPolicy(form params) (result any, err error) {
 	p := &policy{
 		Name: form.Get("PolicyName"), ID: newID("ANPA"), Path: cmp.Or(form.Get("Path"), "/"), Created: time.Now().UTC(),
 		Document: form.Get("PolicyDocument"), Description: form.Get("Description"),
@@ -196,7 +195,7 @@ func (s *Service) createPolicy(form url.Values) (result any, err error) {
 }
 
 // readPolicy shows something of the policy that a request names.
-func (s *Service) readPolicy(form url.Values, show func(st *state, arn string, p *policy) any) (result any, err error) {
+func (s *Service) readPolicy(form params, show func(st *state, arn string, p *policy) any) (result any, err error) {
 	err = s.read(func(st *state) error {
 		arn := form.Get("PolicyArn")
 		p, err := st.policy(arn)
@@ -208,13 +207,13 @@ func (s *Service) readPolicy(form url.Values, show func(st *state, arn string, p
 	return result, err
 }
 
-func (s *Service) getPolicy(form url.Values) (any, error) {
+func (s *Service) getPolicy(form params) (any, error) {
 	return s.readPolicy(form, func(st *state, arn string, p *policy) any {
 		return struct{ Policy policyXML }{st.showPolicy(arn, p)}
 	})
 }
 
-func (s *Service) listPolicies(form url.Values) (any, error) {
+func (s *Service) listPolicies(form params) (any, error) {
 	var all []policyXML
 	err := s.read(func(st *state) error {
 		for _, arn := range slices.Sorted(maps.Keys(st.Policies)) {
@@ -240,7 +239,7 @@ type versionXML struct {
 	CreateDate       string
 }
 
-func (s *Service) getPolicyVersion(form url.Values) (any, error) {
+func (s *Service) getPolicyVersion(form params) (any, error) {
 	if id := form.Get("VersionId"); id != theVersion {
 		return nil, faultf(codeNotFound, "Policy %s version %s does not exist or is not attachable; a policy has one, %s", form.Get("PolicyArn"), id, theVersion)
 	}
@@ -249,7 +248,7 @@ func (s *Service) getPolicyVersion(form url.Values) (any, error) {
 	})
 }
 
-func (s *Service) listPolicyVersions(form url.Values) (any, error) {
+func (s *Service) listPolicyVersions(form params) (any, error) {
 	return s.readPolicy(form, func(_ *state, _ string, p *policy) any {
 		return struct {
 			Versions    list[versionXML]
@@ -258,7 +257,7 @@ func (s *Service) listPolicyVersions(form url.Values) (any, error) {
 	})
 }
 
-func (s *Service) deletePolicy(form url.Values) (any, error) {
+func (s *Service) deletePolicy(form params) (any, error) {
 	arn := form.Get("PolicyArn")
 	return nil, s.change(func(st *state) error {
 		if _, err := st.policy(arn); err != nil {

@@ -92,14 +92,14 @@ func showTags(tags map[string]string) (all []tagXML) {
 }
 
 // role finds the role that a request names.
-func (st *state) role(form url.Values) (*role, error) {
+func (st *state) role(form params) (*role, error) {
 	if r := st.Roles[form.Get("RoleName")]; r != nil {
 		return r, nil
 	}
 	return nil, faultf(codeNotFound, "The role with name %s cannot be found.", form.Get("RoleName"))
 }
 
-func (s *Service) createRole(form url.Values) (any, error) {
+func (s *Service) createRole(form params) (any, error) {
 	r := &role{
 		Name: form.Get("RoleName"), ID: newID("AROA"), Path: cmp.Or(form.Get("Path"), "/"), Created: time.Now().UTC(),
 		Trust: form.Get("AssumeRolePolicyDocument"), Description: form.Get("Description"),
@@ -133,7 +133,7 @@ func (s *Service) addRole(r *role) (any, error) {
 
 // createServiceLinkedRole makes the role of a service, under the name that AWS
 // would give it, more or less: each service has its own spelling there.
-func (s *Service) createServiceLinkedRole(form url.Values) (any, error) {
+func (s *Service) createServiceLinkedRole(form params) (any, error) {
 	service := form.Get("AWSServiceName")
 	name, ok := strings.CutSuffix(service, ".amazonaws.com")
 	if !ok {
@@ -158,7 +158,7 @@ func (s *Service) createServiceLinkedRole(form url.Values) (any, error) {
 	return s.addRole(r)
 }
 
-func (s *Service) getRole(form url.Values) (result any, err error) {
+func (s *Service) getRole(form params) (result any, err error) {
 	err = s.read(func(st *state) error {
 		r, err := st.role(form)
 		if err == nil {
@@ -170,7 +170,7 @@ func (s *Service) getRole(form url.Values) (result any, err error) {
 }
 
 // listRoles leaves out tags, as AWS does.
-func (s *Service) listRoles(form url.Values) (any, error) {
+func (s *Service) listRoles(form params) (any, error) {
 	var roles []roleXML
 	err := s.read(func(st *state) error {
 		for _, name := range slices.Sorted(maps.Keys(st.Roles)) {
@@ -188,7 +188,7 @@ func (s *Service) listRoles(form url.Values) (any, error) {
 	}{Roles: list[roleXML]{roles}}, err
 }
 
-func (s *Service) updateRole(form url.Values) (any, error) {
+func (s *Service) updateRole(form params) (any, error) {
 	type result struct{}
 	return result{}, s.changeRole(form, func(_ *state, r *role) (err error) {
 		if form.Has("Description") {
@@ -199,7 +199,7 @@ func (s *Service) updateRole(form url.Values) (any, error) {
 	})
 }
 
-func (s *Service) updateAssumeRolePolicy(form url.Values) (any, error) {
+func (s *Service) updateAssumeRolePolicy(form params) (any, error) {
 	document := form.Get("PolicyDocument")
 	if err := checkDocument("PolicyDocument", document); err != nil {
 		return nil, err
@@ -207,7 +207,7 @@ func (s *Service) updateAssumeRolePolicy(form url.Values) (any, error) {
 	return nil, s.changeRole(form, func(_ *state, r *role) error { r.Trust = document; return nil })
 }
 
-func (s *Service) changeRole(form url.Values, f func(*state, *role) error) error {
+func (s *Service) changeRole(form params, f func(*state, *role) error) error {
 	return s.change(func(st *state) error {
 		r, err := st.role(form)
 		if err != nil {
@@ -217,7 +217,7 @@ func (s *Service) changeRole(form url.Values, f func(*state, *role) error) error
 	})
 }
 
-func (s *Service) deleteRole(form url.Values) (any, error) {
+func (s *Service) deleteRole(form params) (any, error) {
 	return nil, s.changeRole(form, func(st *state, r *role) error {
 		if len(r.Inline) > 0 {
 			return faultf(codeDeleteConflict, "Cannot delete entity, must delete policies first: %s", strings.Join(slices.Sorted(maps.Keys(r.Inline)), ", "))
@@ -231,7 +231,7 @@ func (s *Service) deleteRole(form url.Values) (any, error) {
 }
 
 // listInstanceProfilesForRole finds none: there are none.
-func (s *Service) listInstanceProfilesForRole(form url.Values) (any, error) {
+func (s *Service) listInstanceProfilesForRole(form params) (any, error) {
 	err := s.read(func(st *state) error { _, err := st.role(form); return err })
 	return struct {
 		InstanceProfiles list[struct{}]
@@ -239,7 +239,7 @@ func (s *Service) listInstanceProfilesForRole(form url.Values) (any, error) {
 	}{}, err
 }
 
-func (s *Service) tagRole(form url.Values) (any, error) {
+func (s *Service) tagRole(form params) (any, error) {
 	tags, err := tagsOf(form)
 	if err != nil {
 		return nil, err
@@ -256,7 +256,7 @@ func (s *Service) tagRole(form url.Values) (any, error) {
 	})
 }
 
-func (s *Service) untagRole(form url.Values) (any, error) {
+func (s *Service) untagRole(form params) (any, error) {
 	return nil, s.changeRole(form, func(_ *state, r *role) error {
 		for i := 1; form.Has(member("TagKeys", i, "")); i++ {
 			delete(r.Tags, form.Get(member("TagKeys", i, "")))
@@ -265,7 +265,7 @@ func (s *Service) untagRole(form url.Values) (any, error) {
 	})
 }
 
-func (s *Service) listRoleTags(form url.Values) (any, error) {
+func (s *Service) listRoleTags(form params) (any, error) {
 	var tags []tagXML
 	err := s.read(func(st *state) error {
 		r, err := st.role(form)

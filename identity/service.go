@@ -1,8 +1,8 @@
 // Package identity answers the calls to STS and IAM that deploy scripts make.
-// It remembers roles and policies and gives them back. Nothing is enforced:
-// requests are not authenticated, a role grants nothing, and whatever
-// credentials STS hands out are as good as any others. docs/AWS-SERVICES.md lists what
-// is offered.
+// It remembers roles and policies and gives them back. They are not enforced:
+// a role grants nothing. Credentials that STS hands out are, at a server that
+// asks for keys, temporary keys with the rights of whoever asked, and elsewhere as good
+// as any others. docs/AWS-SERVICES.md lists what is offered.
 package identity
 
 import (
@@ -18,6 +18,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
+
+	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/auth"
 )
 
 // Config says where roles and policies are kept, and whose they are.
@@ -26,6 +29,9 @@ type Config struct {
 	File string
 	// Account is the account in ARNs; empty means 000000000000.
 	Account string
+	// Keys make the credentials that STS hands out, for the callers in the
+	// contexts of requests; see [auth.NewContext]. Nil: they are made up.
+	Keys *auth.Keys
 	// Logger gets what no caller needs to see; nil discards.
 	Logger *slog.Logger
 }
@@ -34,6 +40,7 @@ type Config struct {
 type Service struct {
 	file    string
 	account string
+	keys    *auth.Keys
 	log     *slog.Logger
 
 	mu    sync.RWMutex
@@ -43,7 +50,7 @@ type Service struct {
 // Open reads cfg.File. A file that cannot be read as what it should be is an
 // error: it is not replaced.
 func Open(cfg Config) (*Service, error) {
-	s := &Service{file: cfg.File, account: cmp.Or(cfg.Account, "000000000000"), log: cfg.Logger}
+	s := &Service{file: cfg.File, account: cmp.Or(cfg.Account, "000000000000"), keys: cfg.Keys, log: cfg.Logger}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}
@@ -57,8 +64,14 @@ func Open(cfg Config) (*Service, error) {
 // Action and its parameters. Answers and errors are XML, as AWS's.
 func (s *Service) Handler() http.Handler { return http.HandlerFunc(s.serve) }
 
+// params are what a call has: the fields of its form, and who sent it.
+type params struct {
+	url.Values
+	caller *auth.Identity // nil: nobody was asked
+}
+
 // action answers one call, with the members of its result.
-type action func(s *Service, form url.Values) (result any, err error)
+type action func(s *Service, form params) (result any, err error)
 
 // service is one of the two, by the XML namespace of its answers.
 type service struct {
@@ -108,7 +121,11 @@ func (s *Service) call(service service, r *http.Request, formErr error) (any, er
 		offered := slices.Sorted(maps.Keys(service.actions))
 		return nil, faultf(codeInvalidAction, "Isolde's %s does not offer the action %q; it offers %s", service.name, name, strings.Join(offered, ", "))
 	}
-	return act(s, r.Form)
+	p := params{Values: r.Form}
+	if caller, ok := auth.FromContext(r.Context()); ok {
+		p.caller = &caller
+	}
+	return act(s, p)
 }
 
 // fault is an answer that is an error.
@@ -147,6 +164,20 @@ func asFault(err error) *fault {
 		return f
 	}
 	return faultf(codeInternal, "internal error; the server's log has the cause")
+}
+
+// Refuse answers a request that was not let through, in the form that clients
+// of the service it is signed for read.
+func Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e := isolde.AsError(err)
+	code, ok := map[isolde.Code]string{
+		isolde.CodeUnknownKey: "InvalidClientTokenId", isolde.CodeSignature: "SignatureDoesNotMatch", isolde.CodeDenied: "AccessDenied",
+		isolde.CodeNoCredentials: "MissingAuthenticationToken", isolde.CodeMalformed: "IncompleteSignature", isolde.CodeThrottled: "Throttling",
+	}[e.Code]
+	if !ok {
+		code = codeInternal
+	}
+	(&fault{code, e.Code.HTTPStatus(), e.Error()}).write(w, services[SignedFor(r)].namespace, newRequestID())
 }
 
 func (f *fault) write(w http.ResponseWriter, namespace, id string) {

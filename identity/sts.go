@@ -2,11 +2,12 @@ package identity
 
 import (
 	"crypto/rand"
-	"net/url"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/isolde-run/isolde"
 )
 
 var stsActions = map[string]action{
@@ -18,12 +19,15 @@ var stsActions = map[string]action{
 // userID is that of the one user there is.
 const userID = "AIDAISOLDE00000000000"
 
-func (s *Service) getCallerIdentity(url.Values) (any, error) {
+func (s *Service) getCallerIdentity(form params) (any, error) {
 	type result struct{ Arn, UserId, Account string }
-	return result{s.arn("user/isolde"), userID, s.account}, nil
+	if form.caller == nil {
+		return result{s.arn("user/isolde"), userID, s.account}, nil
+	}
+	return result{s.arn("user/" + form.caller.Name), form.caller.KeyID, s.account}, nil
 }
 
-// credentials are good for Isolde, like any others.
+// credentials are what a client signs with until they expire.
 type credentials struct {
 	AccessKeyId     string
 	SecretAccessKey string
@@ -31,11 +35,20 @@ type credentials struct {
 	Expiration      string
 }
 
-func newCredentials(life time.Duration) credentials {
-	return credentials{
-		AccessKeyId: newID("ASIA")[:20], SecretAccessKey: (rand.Text() + rand.Text())[:40], SessionToken: rand.Text() + rand.Text(),
-		Expiration: stamp(time.Now().Add(life)),
+// newCredentials are a temporary key of the caller's, or, where nobody is
+// asked for keys, anything.
+func (s *Service) newCredentials(form params, life time.Duration) (credentials, error) {
+	if form.caller == nil || s.keys == nil {
+		return credentials{
+			AccessKeyId: newID("ASIA")[:20], SecretAccessKey: (rand.Text() + rand.Text())[:40], SessionToken: rand.Text() + rand.Text(),
+			Expiration: stamp(time.Now().Add(life)),
+		}, nil
 	}
+	key, expires, err := s.keys.Issue(*form.caller, life)
+	if err != nil {
+		return credentials{}, faultf("AccessDenied", "%s", isolde.AsError(err).Error())
+	}
+	return credentials{key.ID, string(key.Secret), string(key.SessionToken), stamp(expires)}, nil
 }
 
 var (
@@ -45,7 +58,7 @@ var (
 
 // assumeRole takes any role, of any account, whether it exists or not: what it
 // returns grants nothing that the caller has not already.
-func (s *Service) assumeRole(form url.Values) (any, error) {
+func (s *Service) assumeRole(form params) (any, error) {
 	arn, session := form.Get("RoleArn"), form.Get("RoleSessionName")
 	m := roleARNRE.FindStringSubmatch(arn)
 	if m == nil {
@@ -65,20 +78,28 @@ func (s *Service) assumeRole(form url.Values) (any, error) {
 		}
 		return nil
 	})
+	made, err := s.newCredentials(form, life)
+	if err != nil {
+		return nil, err
+	}
 	account := strings.Split(arn, ":")[4]
 	type user struct{ AssumedRoleId, Arn string }
 	return struct {
 		Credentials     credentials
 		AssumedRoleUser user
-	}{newCredentials(life), user{id + ":" + session, "arn:aws:sts::" + account + ":assumed-role/" + m[2] + "/" + session}}, nil
+	}{made, user{id + ":" + session, "arn:aws:sts::" + account + ":assumed-role/" + m[2] + "/" + session}}, nil
 }
 
-func (s *Service) getSessionToken(form url.Values) (any, error) {
+func (s *Service) getSessionToken(form params) (any, error) {
 	life, err := duration(form, 900, 129600, 43200)
-	return struct{ Credentials credentials }{newCredentials(life)}, err
+	if err != nil {
+		return nil, err
+	}
+	made, err := s.newCredentials(form, life)
+	return struct{ Credentials credentials }{made}, err
 }
 
-func duration(form url.Values, least, most, standard int) (time.Duration, error) {
+func duration(form params, least, most, standard int) (time.Duration, error) {
 	text := form.Get("DurationSeconds")
 	if text == "" {
 		return time.Duration(standard) * time.Second, nil

@@ -7,6 +7,8 @@ import (
 	"net/http"
 
 	"github.com/johannesboyne/gofakes3"
+
+	"github.com/isolde-run/isolde"
 )
 
 // Codes of S3's that gofakes3 does not know, and two of our own: SDKs retry
@@ -51,6 +53,19 @@ func (f *fault) because(err error) *fault { f.cause = err; return f }
 
 func (f *fault) Error() string { return string(f.code) + ": " + f.message }
 func (f *fault) Unwrap() error { return f.cause }
+
+// Refuse answers a request that was not let through, as S3 does.
+func Refuse(w http.ResponseWriter, r *http.Request, err error) {
+	e := isolde.AsError(err)
+	code, ok := map[isolde.Code]gofakes3.ErrorCode{
+		isolde.CodeUnknownKey: "InvalidAccessKeyId", isolde.CodeSignature: "SignatureDoesNotMatch", isolde.CodeMalformed: "AuthorizationHeaderMalformed",
+		isolde.CodeThrottled: "SlowDown", isolde.CodeDenied: "AccessDenied", isolde.CodeNoCredentials: "AccessDenied",
+	}[e.Code]
+	if !ok {
+		code = gofakes3.ErrInternal
+	}
+	(&fault{code: code, status: e.Code.HTTPStatus(), message: e.Error()}).write(w, r, newID())
+}
 
 // asFault is the fault in err's chain, gofakes3's own error as one, or one that
 // hides err from the caller.

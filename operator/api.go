@@ -46,6 +46,19 @@ type Usage struct {
 	MemoryAvailable int64 `json:"memoryAvailableBytes,omitempty"` // of it, not in use
 }
 
+// Alive is what GET /healthz answers, to anyone.
+type Alive struct {
+	Status         string `json:"status"`         // ok
+	Authentication string `json:"authentication"` // AuthNone or AuthKeys
+	Region         string `json:"region"`         // that requests must be signed for
+}
+
+// The values of [Alive.Authentication].
+const (
+	AuthNone = "none" // nobody is asked for credentials
+	AuthKeys = "keys" // everything but /healthz needs a key of the server, or a token
+)
+
 // S3Embedded is the [Info].S3 of a server that answers S3's calls itself.
 const S3Embedded = "embedded"
 

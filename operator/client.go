@@ -32,6 +32,11 @@ func (c *Client) Info(ctx context.Context) (Info, error) {
 	return get[Info](ctx, c, http.MethodGet, "/isolde/v1/info", nil)
 }
 
+// Alive asks the server whether it serves, which needs no credentials.
+func (c *Client) Alive(ctx context.Context) (Alive, error) {
+	return get[Alive](ctx, c, http.MethodGet, "/healthz", nil)
+}
+
 // Agents lists the agent runtimes by name, without their versions and
 // endpoints.
 func (c *Client) Agents(ctx context.Context) ([]Agent, error) {

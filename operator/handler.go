@@ -74,8 +74,13 @@ func (h *Handler) info(*http.Request) (any, error) {
 
 // fail answers with an error. What the caller does not get to know is logged.
 func (h *Handler) fail(w http.ResponseWriter, r *http.Request, err error) {
+	h.log(r, isolde.AsError(err))
+	WriteError(w, err)
+}
+
+// WriteError answers with an error in the form of this API.
+func WriteError(w http.ResponseWriter, err error) {
 	e := isolde.AsError(err)
-	h.log(r, e)
 	w.Header().Set("Content-Type", "application/json")
 	if e.RetryAfter > 0 {
 		w.Header().Set("Retry-After", e.RetryAfterSeconds())

@@ -6,6 +6,9 @@ package server
 import (
 	"log/slog"
 	"time"
+
+	"github.com/isolde-run/isolde/agentcore"
+	"github.com/isolde-run/isolde/auth"
 )
 
 // DefaultListen is where a server listens and where clients look for one.
@@ -14,13 +17,27 @@ const DefaultListen = "127.0.0.1:4765"
 // Config says how a server runs. The zero value is a server for this machine
 // with defaults.
 type Config struct {
-	Listen  string // host:port, loopback only; default DefaultListen; port 0 takes a free one
+	Listen  string // host:port; default DefaultListen; port 0 takes a free one; without Keys, loopback only
 	DataDir string // default DefaultDataDir()
 	Driver  string // "gvisor", "process", or "" for the best that can run here
 	Region  string // in ARNs; default "us-east-1"
 	Account string // in ARNs; default "000000000000"
 	Runsc   string // path of runsc; default: beside the executable, then PATH
 	Version string // of the program, for /isolde/v1/info
+
+	// Keys are asked for by everything but agent runtimes with an authorizer
+	// of their own and /healthz. Nil: nobody is asked for credentials.
+	Keys *auth.Keys
+	// BindSessions says whose sessions no one else may enter; default
+	// agentcore.BindJWT.
+	BindSessions agentcore.Binding
+	// TLSCert and TLSKey are PEM files of the server's certificate chain and its key.
+	// Empty: plain HTTP.
+	TLSCert, TLSKey string
+	// SpoolMemory and SpoolDisk bound, in bytes, what is kept of all bodies
+	// together that must be hashed before an agent may see them; callers beyond it get
+	// ThrottlingException. Default DefaultSpoolMemory and DefaultSpoolDisk.
+	SpoolMemory, SpoolDisk int64
 
 	// S3Endpoint is the URL of the S3-compatible store that code artifacts are
 	// fetched from, e.g. "https://s3.us-east-1.amazonaws.com", with the

@@ -14,19 +14,20 @@ import (
 	"github.com/isolde-run/isolde/http1"
 )
 
-// guard keeps web pages away from a server that trusts whoever reaches its
-// loopback port: a page in the user's browser reaches it too. It refuses
-// requests under a foreign host name (DNS rebinding) and unsafe requests from
-// another origin (cross-site request forgery). A request for a WebSocket is
+// guard keeps web pages away: a page in a user's browser reaches what the user
+// reaches, and with the password that the browser keeps for the console. It refuses
+// unsafe requests from another origin (cross-site request forgery), and, at a
+// server that trusts whoever reaches its loopback port, requests under a
+// foreign host name (DNS rebinding). A request for a WebSocket is
 // unsafe although it is a GET: browsers let every page open one and read it.
-func guard(next http.Handler) http.Handler {
+func guard(next http.Handler, loopback bool) http.Handler {
 	cross := http.NewCrossOriginProtection()
 	cross.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		deny(w, "requests from the web page "+r.Header.Get("Origin")+" are refused")
 	}))
 	inner := cross.Handler(next)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !isLoopbackHost(r.Host) {
+		if loopback && !isLoopbackHost(r.Host) {
 			deny(w, "this server answers on loopback only, not as "+r.Host)
 			return
 		}

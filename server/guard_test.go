@@ -9,7 +9,7 @@ import (
 )
 
 func TestGuardKeepsWebPagesOut(t *testing.T) {
-	h := guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	h := guard(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}), true)
 	for _, test := range []struct {
 		name, method, host, origin, site string
 		want                             int

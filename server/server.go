@@ -37,6 +37,7 @@ type Server struct {
 	http     *http1.Server
 	listener net.Listener
 	sessions *session.Manager
+	info     operator.Info
 	served   chan error
 
 	open    bool
@@ -91,7 +92,13 @@ func (s *Server) Run(ctx context.Context) error {
 }
 
 // URL is the server's address for clients; valid after Open.
-func (s *Server) URL() string { return "http://" + s.listener.Addr().String() }
+func (s *Server) URL() string {
+	scheme := "http://"
+	if s.cfg.TLSCert != "" {
+		scheme = "https://"
+	}
+	return scheme + s.listener.Addr().String()
+}
 
 // Open takes the data directory and the port, finds the sessions of an earlier
 // server and starts serving. When it fails, nothing is left open. Errors:
@@ -124,7 +131,7 @@ func (s *Server) Open(ctx context.Context) (err error) {
 	}
 	s.http = &http1.Server{
 		HTTP: &http.Server{
-			Handler:           guard(drain(handler)),
+			Handler:           guard(drain(handler), s.cfg.Keys == nil),
 			ReadHeaderTimeout: 10 * time.Second,
 			IdleTimeout:       2 * time.Minute,
 			MaxHeaderBytes:    64 << 10,
@@ -144,16 +151,16 @@ func (s *Server) Open(ctx context.Context) (err error) {
 	return nil
 }
 
-// listen takes the port. Without configured credentials anybody who reaches
-// it may do everything, so only loopback is served.
+// listen takes the port. Without keys anybody who reaches it may do
+// everything, so only loopback is served.
 func (s *Server) listen(ctx context.Context) error {
-	host, _, err := net.SplitHostPort(s.cfg.Listen)
+	_, _, err := net.SplitHostPort(s.cfg.Listen)
 	if err != nil {
 		return isolde.Errorf(isolde.CodeInvalid, "listen address %q is not host:port", s.cfg.Listen).WithHint("for example %s", DefaultListen)
 	}
-	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return isolde.Errorf(isolde.CodeUnsupported, "refusing to listen on %s: requests are not authenticated yet, so only loopback is served", s.cfg.Listen).
-			WithHint("use %s, and an SSH tunnel or an authenticating proxy to reach it from elsewhere", DefaultListen)
+	if s.beyondLoopback() && s.cfg.Keys == nil {
+		return isolde.Errorf(isolde.CodeUnsupported, "refusing to listen on %s: nobody is asked for credentials, so only loopback is served", s.cfg.Listen).
+			WithHint("make keys with: isolde keys add; or use %s, and an SSH tunnel or an authenticating proxy", DefaultListen)
 	}
 	var lc net.ListenConfig
 	if s.listener, err = lc.Listen(ctx, "tcp", s.cfg.Listen); err != nil {
@@ -166,7 +173,7 @@ func (s *Server) listen(ctx context.Context) error {
 		}
 		return nil
 	})
-	return nil
+	return s.secure()
 }
 
 func (s *Server) takeDataDir() error {
@@ -197,12 +204,19 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	if err != nil {
 		return nil, err
 	}
-	services, code, err := s.openServices()
+	access, err := s.newAccess(locality.Region)
+	if err != nil {
+		return nil, err
+	}
+	services, code, err := s.openServices(access)
 	if err != nil {
 		return nil, err
 	}
 	driver, err := s.openDriver(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.checkReach(driver); err != nil {
 		return nil, err
 	}
 	metrics := telemetry.New(func() map[isolde.SessionState]int { return s.sessions.Count() })
@@ -231,28 +245,30 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	api := &agentcore.Handler{
 		Gateway: &gateway.Gateway{Catalog: agents, Sessions: s.sessions, Metrics: metrics, Logger: cfg.Logger, ExposeAgentErrors: cfg.ExposeAgentErrors},
 		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Tokens: tokens, Logger: cfg.Logger,
-		NoContentDefaults: cfg.NoContentDefaults,
+		NoContentDefaults: cfg.NoContentDefaults, Gate: access.agents, Binding: cfg.BindSessions,
 	}
 	api.Register(mux)
+	s.info = operator.Info{
+		Version: cfg.Version, Region: locality.Region, Account: locality.Account, DataDir: cfg.DataDir, StartedAt: time.Now(),
+		Driver: driver.Name(), Isolation: driver.Capabilities().Isolation, S3: cmp.Or(cfg.S3Endpoint, operator.S3Embedded),
+	}
+	own := http.NewServeMux() // what is Isolde's own and the operator's
 	(&operator.Handler{
 		Catalog: agents, Sessions: s.sessions, Store: store, Locality: locality, Logger: cfg.Logger,
-		Info: operator.Info{
-			Version: cfg.Version, Region: locality.Region, Account: locality.Account, DataDir: cfg.DataDir, StartedAt: time.Now(),
-			Driver: driver.Name(), Isolation: driver.Capabilities().Isolation, S3: cmp.Or(cfg.S3Endpoint, operator.S3Embedded),
-		},
+		Info:  s.info,
 		Usage: s.usage,
 		Backup: backup{
 			dir: cfg.DataDir, copy: store.Backup, hold: agents.Hold,
 			manifest: BackupManifest{Version: cfg.Version, Region: locality.Region, Account: locality.Account},
 		}.write,
-	}).Register(mux)
-	mux.Handle("GET /{$}", console.Handler())
-	mux.Handle("GET /console/", console.Handler())
-	mux.Handle("GET /metrics", metrics.Handler())
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set("Content-Type", "application/json")
-		fmt.Fprintln(w, `{"status":"ok"}`)
-	})
+	}).Register(own)
+	own.Handle("GET /{$}", console.Handler())
+	own.Handle("GET /console/", console.Handler())
+	own.Handle("GET /metrics", metrics.Handler())
+	for _, pattern := range []string{"/isolde/", "GET /{$}", "GET /console/", "GET /metrics"} {
+		mux.Handle(pattern, access.operatorOnly(own))
+	}
+	mux.HandleFunc("GET /healthz", access.health(locality))
 	return services.route(api.Front(agentcore.Strict(mux))), nil
 }
 
@@ -260,9 +276,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 func (s *Server) dir(name string) string { return filepath.Join(s.cfg.DataDir, name) }
 
 // Info is what the server found out about itself; valid after Open.
-func (s *Server) Info(ctx context.Context) (operator.Info, error) {
-	return (&operator.Client{URL: s.URL()}).Info(ctx)
-}
+func (s *Server) Info() operator.Info { return s.info }
 
 // Close stops taking requests, waits for running ones up to the drain
 // timeout, and closes everything. Sessions go on, unless the configuration

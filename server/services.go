@@ -14,13 +14,13 @@ type services map[string]http.Handler
 
 // openServices opens the server's own S3, unless another is configured, and
 // STS and IAM. code is where code artifacts come from.
-func (s *Server) openServices() (all services, code catalog.Objects, err error) {
+func (s *Server) openServices(access *access) (all services, code catalog.Objects, err error) {
 	cfg := &s.cfg
-	id, err := identity.Open(identity.Config{File: s.dir(identityFile), Account: cfg.Account, Logger: cfg.Logger})
+	id, err := identity.Open(identity.Config{File: s.dir(identityFile), Account: cfg.Account, Logger: cfg.Logger, Keys: cfg.Keys})
 	if err != nil {
 		return nil, nil, err
 	}
-	all = services{"sts": id.Handler(), "iam": id.Handler()}
+	all = services{"sts": access.serviceOnly("sts", id.Handler()), "iam": access.serviceOnly("iam", id.Handler())}
 	if cfg.S3Endpoint != "" {
 		remote, err := objects.Dial(objects.RemoteConfig{Endpoint: cfg.S3Endpoint, Region: cfg.S3Region})
 		if err != nil {
@@ -37,7 +37,7 @@ func (s *Server) openServices() (all services, code catalog.Objects, err error) 
 		return nil, nil, err
 	}
 	s.onClose(own.Close)
-	all["s3"] = own.Handler()
+	all["s3"] = access.serviceOnly("s3", own.Handler())
 	return all, own, nil
 }
 

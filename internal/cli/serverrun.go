@@ -2,7 +2,6 @@ package cli
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"path/filepath"
 	"time"
@@ -75,11 +74,7 @@ func startServer(ctx context.Context, cfg server.Config) (*runningServer, error)
 	if err := s.Open(ctx); err != nil {
 		return nil, err
 	}
-	info, err := s.Info(ctx)
-	if err != nil {
-		return nil, errors.Join(err, s.Close())
-	}
-	r := &runningServer{url: s.URL(), info: info, ended: make(chan error, 1)}
+	r := &runningServer{url: s.URL(), info: s.Info(), ended: make(chan error, 1)}
 	go func() { r.ended <- s.Run(ctx) }()
 	return r, nil
 }
