@@ -53,7 +53,8 @@ func (a *app) client() (*operator.Client, error) {
 }
 
 // findAgent is the agent that a command means: the one it names, else that of
-// the isolde.yaml in this folder, else the only one there is.
+// the isolde.yaml in this folder, else the only one there is. Errors of a key
+// without the right operator have CodeDenied.
 func (a *app) findAgent(ctx context.Context, c *operator.Client, named string) (operator.Agent, error) {
 	if named != "" {
 		agent, err := c.Agent(ctx, named)

@@ -32,8 +32,9 @@ func (a *app) envCommand() *cobra.Command {
 and IAM to the server, and no others: those of Bedrock and all else go where they
 went, with your own credentials. S3 is left out if the server fetches code archives
 from another store. The region is the server's, whatever yours is. Credentials are
-printed only if you have none: the SDKs do not call without, and a local server takes
-any.`,
+printed only if you have none and the server asks for none: the SDKs do not call
+without. At a server with keys, set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to yours
+(isolde keys add prints them).`,
 		Example: `  eval "$(isolde env --aws)"
   isolde env --aws --shell fish | source`,
 		Args: arguments(0, 0),
@@ -61,7 +62,7 @@ func (a *app) env(ctx context.Context, aws bool, shell string) error {
 	if !aws {
 		export("ISOLDE_SERVER", server)
 	} else {
-		region, s3 := a.serverInfo(ctx)
+		region, s3, keys := a.serverInfo(ctx)
 		export("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE", server)
 		export("AWS_ENDPOINT_URL_BEDROCK_AGENTCORE_CONTROL", server)
 		export("AWS_ENDPOINT_URL_STS", server)
@@ -73,7 +74,10 @@ func (a *app) env(ctx context.Context, aws bool, shell string) error {
 		}
 		export("AWS_REGION", region)
 		export("AWS_DEFAULT_REGION", region)
-		if !a.hasAWSCredentials() {
+		switch {
+		case keys && a.getenv("AWS_ACCESS_KEY_ID") == "":
+			fmt.Fprintln(&out, "# The server asks for a key: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY to yours.")
+		case !keys && !a.hasAWSCredentials():
 			fmt.Fprintln(&out, "# You have no AWS credentials. These are not real: they only make the SDKs sign.")
 			export("AWS_ACCESS_KEY_ID", "isolde")
 			export("AWS_SECRET_ACCESS_KEY", "isolde")
@@ -104,20 +108,28 @@ func (a *app) exportFormat(shell string) (string, error) {
 	return "export %s='%s'\n", nil
 }
 
-// serverInfo is the region in the server's ARNs and where code archives are;
-// the defaults if the server does not run yet.
-func (a *app) serverInfo(ctx context.Context) (region, s3 string) {
+// serverInfo is the region that clients sign for, where code archives are, and
+// whether the server asks for keys; the defaults if it does not run yet. Where
+// archives are is told to those who may know; for others it is the server.
+func (a *app) serverInfo(ctx context.Context) (region, s3 string, keys bool) {
 	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	client, err := a.client()
 	if err != nil {
-		return defaultRegion, operator.S3Embedded
+		return defaultRegion, operator.S3Embedded, false
+	}
+	region, s3 = defaultRegion, operator.S3Embedded
+	if alive, err := client.Alive(ctx); err == nil {
+		keys = alive.Authentication == operator.AuthKeys
+		if (isolde.Locality{Region: alive.Region, Account: "000000000000"}).Validate() == nil {
+			region = alive.Region
+		}
 	}
 	info, err := client.Info(ctx)
 	if err != nil || (isolde.Locality{Region: info.Region, Account: info.Account}).Validate() != nil {
-		return defaultRegion, operator.S3Embedded
+		return region, s3, keys
 	}
-	return info.Region, cmp.Or(info.S3, operator.S3Embedded)
+	return info.Region, cmp.Or(info.S3, operator.S3Embedded), keys
 }
 
 // hasAWSCredentials tells whether the SDKs would find credentials.

@@ -16,6 +16,8 @@ import (
 	"sync"
 	"syscall"
 
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+
 	"github.com/isolde-run/isolde"
 )
 
@@ -55,7 +57,7 @@ func newApp(stdin io.Reader, stdout, stderr io.Writer, getenv func(string) strin
 		out:    stdout,
 		err:    newTerminal(stderr, getenv),
 		getenv: getenv,
-		http:   &http.Client{Transport: transport},
+		http:   &http.Client{Transport: &signer{Transport: transport, getenv: getenv, signer: v4.NewSigner()}},
 	}
 }
 

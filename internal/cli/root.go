@@ -43,7 +43,7 @@ func (a *app) root() *cobra.Command {
 	}
 	add(groupProject, a.initCommand(), a.devCommand(), a.deployCommand(), a.invokeCommand(), a.logsCommand())
 	add(groupAgents, a.agentCommand(), a.endpointCommand(), a.sessionCommand())
-	add(groupServer, a.serveCommand(), a.doctorCommand(), a.envCommand(), a.backupCommand(), a.versionCommand())
+	add(groupServer, a.serveCommand(), a.keysCommand(), a.doctorCommand(), a.envCommand(), a.backupCommand(), a.versionCommand())
 	root.SetCompletionCommandGroupID(groupServer)
 	root.SetHelpCommandGroupID(groupServer)
 	parent(root)

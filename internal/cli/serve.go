@@ -13,6 +13,7 @@ import (
 func (a *app) serveCommand() *cobra.Command {
 	var o serverOptions
 	var limits limitOptions
+	var who authOptions
 	c := &cobra.Command{
 		Use:   "serve",
 		Short: "Run a server in the foreground",
@@ -20,7 +21,12 @@ func (a *app) serveCommand() *cobra.Command {
 
 The first SIGINT or SIGTERM lets running requests end; the second kills. Sessions
 outlive the server and are found again by the next one on the same data directory,
-unless --stop-sessions is given. Under systemd, Type=notify is understood.`,
+unless --stop-sessions is given. Under systemd, Type=notify is understood.
+
+A server without keys trusts whoever reaches it, and listens on loopback only. With
+keys (isolde keys add) everything but /healthz asks for one: SigV4 as the AWS SDKs sign,
+and for the console and /metrics also as user name and password. It may listen for other
+machines then.`,
 		Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			if err := o.complete(a); err != nil {
@@ -28,6 +34,9 @@ unless --stop-sessions is given. Under systemd, Type=notify is understood.`,
 			}
 			var err error
 			if o.config.Limits, err = limits.complete(); err != nil {
+				return err
+			}
+			if err := who.complete(&o.config, a.getenv); err != nil {
 				return err
 			}
 			if n := o.config.KeepVersions; n < 2 {
@@ -38,6 +47,7 @@ unless --stop-sessions is given. Under systemd, Type=notify is understood.`,
 	}
 	o.flags(c, "info")
 	f := c.Flags()
+	who.flags(f)
 	f.Lookup("data-dir").Usage += " (default /var/lib/isolde for root, ~/.local/share/isolde for others)"
 	f.StringVar(&o.config.Region, "region", defaultRegion, "`region` in ARNs")
 	f.StringVar(&o.config.Account, "account", "000000000000", "`account` in ARNs, 12 digits")
@@ -83,6 +93,14 @@ func (a *app) announce(s *runningServer) {
 	a.err.printf("Isolde listens on %s", a.err.bold(s.url))
 	a.err.printf("  driver  %s: %s", s.info.Driver, s.info.Isolation)
 	a.err.printf("  data    %s", s.info.DataDir)
+	if s.keys == nil {
+		a.err.printf("  callers everyone on this machine")
+	} else {
+		a.err.printf("  callers who has one of %d keys", s.keys.Len())
+		if s.keys.Len() == 0 {
+			a.err.warn("there is no key yet, so nobody can call", "isolde keys add NAME --rights invoke,command,control,operator")
+		}
+	}
 	a.warnIsolation(s)
 	prefix := ""
 	if s.url != defaultServer {

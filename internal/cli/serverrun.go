@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/auth"
 	"github.com/isolde-run/isolde/operator"
 	"github.com/isolde-run/isolde/server"
 )
@@ -22,7 +23,7 @@ type serverOptions struct {
 
 func (o *serverOptions) flags(c *cobra.Command, logLevel string) {
 	f := c.Flags()
-	f.StringVar(&o.config.Listen, "listen", server.DefaultListen, "`address` to listen on, loopback only; port 0 takes a free one")
+	f.StringVar(&o.config.Listen, "listen", server.DefaultListen, "`address` to listen on, without keys loopback only; port 0 takes a free one")
 	f.StringVar(&o.config.DataDir, "data-dir", "", "`folder` for agents, images and sessions")
 	f.StringVar(&o.config.Driver, "driver", "", "`name` of the driver: gvisor or process (default: the best that can run here)")
 	f.StringVar(&o.config.Runsc, "runsc", "", "`path` of runsc (default: beside isolde, then in PATH)")
@@ -64,6 +65,7 @@ func (o *serverOptions) logger(w *terminal) (*slog.Logger, error) {
 type runningServer struct {
 	url   string
 	info  operator.Info
+	keys  *auth.Keys // that it asks for; nil: nobody is asked
 	ended chan error // gets what Run returned, once
 }
 
@@ -74,7 +76,7 @@ func startServer(ctx context.Context, cfg server.Config) (*runningServer, error)
 	if err := s.Open(ctx); err != nil {
 		return nil, err
 	}
-	r := &runningServer{url: s.URL(), info: s.Info(), ended: make(chan error, 1)}
+	r := &runningServer{url: s.URL(), info: s.Info(), keys: cfg.Keys, ended: make(chan error, 1)}
 	go func() { r.ended <- s.Run(ctx) }()
 	return r, nil
 }
