@@ -3,7 +3,8 @@
 // read their output, wait for what was begun, back the server up. [Handler]
 // serves it and [Client] calls it.
 //
-// Every answer is JSON, or a stream of JSON lines (application/x-ndjson).
+// openapi.yaml describes all of it, is served at /isolde/v1/openapi.yaml, and
+// the tests hold both sides to it. Every answer is JSON, or a stream of JSON lines (application/x-ndjson).
 // Errors have the form of [ErrorBody] with the status of their code.
 package operator
 

@@ -104,13 +104,19 @@ func newBed(t *testing.T) *bed {
 	}
 	b.handler = &Handler{
 		Catalog: b.catalog, Sessions: b.sessions, Store: store, Locality: locality, Info: Info{S3: S3Embedded}, Logger: log,
-		Backup: func(context.Context, io.Writer, bool) error { return nil },
+		Backup: func(_ context.Context, w io.Writer, _ bool) error {
+			_, err := io.WriteString(w, "a tar")
+			return err
+		},
 	}
 	mux := http.NewServeMux()
 	b.handler.Register(mux)
-	server := httptest.NewServer(mux)
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		mux.ServeHTTP(w, r)
+		_, _ = io.Copy(io.Discard, r.Body) // as the real server does
+	}))
 	b.url = server.URL
-	b.Client = &Client{URL: server.URL, HTTP: server.Client()}
+	b.Client = &Client{URL: server.URL, HTTP: &http.Client{Transport: newContract(t, server.Client().Transport)}}
 	t.Cleanup(func() {
 		server.Close()
 		b.catalog.Close()

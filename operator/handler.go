@@ -2,6 +2,7 @@ package operator
 
 import (
 	"context"
+	_ "embed" // of the description
 	"encoding/json"
 	"io"
 	"log/slog"
@@ -27,40 +28,19 @@ type Handler struct {
 	Logger *slog.Logger
 }
 
+// description is the API's OpenAPI document, which the tests hold it to.
+//
+//go:embed openapi.yaml
+var description []byte
+
 // Register adds the API's routes to a mux.
 func (h *Handler) Register(mux *http.ServeMux) {
-	handle := func(pattern string, f func(r *http.Request) (any, error)) {
-		mux.HandleFunc(pattern, func(w http.ResponseWriter, r *http.Request) {
-			v, err := f(r)
-			if err != nil {
-				h.fail(w, r, err)
-				return
-			}
-			w.Header().Set("Content-Type", "application/json")
-			json.NewEncoder(w).Encode(v) //nolint:errcheck // the caller is gone then
-		})
+	for pattern, handle := range h.routes() {
+		mux.HandleFunc(pattern, handle)
 	}
-	handle("GET /isolde/v1/info", h.info)
-	handle("GET /isolde/v1/agents", h.agents)
-	handle("GET /isolde/v1/agents/{agent}", h.agent)
-	handle("DELETE /isolde/v1/agents/{agent}", h.deleteAgent)
-	mux.HandleFunc("GET /isolde/v1/agents/{agent}/build", h.build)
-	handle("GET /isolde/v1/agents/{agent}/endpoints", h.endpoints)
-	handle("GET /isolde/v1/agents/{agent}/endpoints/{name}", h.endpoint)
-	handle("PUT /isolde/v1/agents/{agent}/endpoints/{name}", h.putEndpoint)
-	handle("DELETE /isolde/v1/agents/{agent}/endpoints/{name}", h.deleteEndpoint)
-	handle("GET /isolde/v1/sessions", h.sessions)
-	mux.HandleFunc("GET /isolde/v1/sessions/watch", h.watch)
-	handle("GET /isolde/v1/sessions/{session}", h.session)
-	handle("GET /isolde/v1/sessions/{session}/health", h.health)
-	handle("DELETE /isolde/v1/sessions", h.stopSessions)
-	handle("DELETE /isolde/v1/sessions/{session}", h.stopSession)
-	mux.HandleFunc("POST /isolde/v1/sessions/{session}/commands", h.runCommand)
-	mux.HandleFunc("POST /isolde/v1/deployments", h.deploy)
-	mux.HandleFunc("GET /isolde/v1/logs", h.logs)
-	mux.HandleFunc("GET /isolde/v1/backup", h.backup)
 	mux.HandleFunc("/isolde/", func(w http.ResponseWriter, r *http.Request) {
-		h.fail(w, r, isolde.Errorf(isolde.CodeNotFound, "no operation %s %s", r.Method, r.URL.Path))
+		h.fail(w, r, isolde.Errorf(isolde.CodeNotFound, "no operation %s %s", r.Method, r.URL.Path).
+			WithHint("GET /isolde/v1/openapi.yaml describes those there are"))
 	})
 }
 
@@ -70,6 +50,50 @@ func (h *Handler) info(*http.Request) (any, error) {
 		info.Usage = h.Usage()
 	}
 	return info, nil
+}
+
+// routes are the operations by their patterns; openapi.yaml has the same.
+func (h *Handler) routes() map[string]http.HandlerFunc {
+	return map[string]http.HandlerFunc{
+		"GET /isolde/v1/info":                               h.json(h.info),
+		"GET /isolde/v1/openapi.yaml":                       describe,
+		"GET /isolde/v1/agents":                             h.json(h.agents),
+		"GET /isolde/v1/agents/{agent}":                     h.json(h.agent),
+		"DELETE /isolde/v1/agents/{agent}":                  h.json(h.deleteAgent),
+		"GET /isolde/v1/agents/{agent}/build":               h.build,
+		"GET /isolde/v1/agents/{agent}/endpoints":           h.json(h.endpoints),
+		"GET /isolde/v1/agents/{agent}/endpoints/{name}":    h.json(h.endpoint),
+		"PUT /isolde/v1/agents/{agent}/endpoints/{name}":    h.json(h.putEndpoint),
+		"DELETE /isolde/v1/agents/{agent}/endpoints/{name}": h.json(h.deleteEndpoint),
+		"GET /isolde/v1/sessions":                           h.json(h.sessions),
+		"DELETE /isolde/v1/sessions":                        h.json(h.stopSessions),
+		"GET /isolde/v1/sessions/watch":                     h.watch,
+		"GET /isolde/v1/sessions/{session}":                 h.json(h.session),
+		"DELETE /isolde/v1/sessions/{session}":              h.json(h.stopSession),
+		"GET /isolde/v1/sessions/{session}/health":          h.json(h.health),
+		"POST /isolde/v1/sessions/{session}/commands":       h.runCommand,
+		"POST /isolde/v1/deployments":                       h.deploy,
+		"GET /isolde/v1/logs":                               h.logs,
+		"GET /isolde/v1/backup":                             h.backup,
+	}
+}
+
+// json answers with what f returns.
+func (h *Handler) json(f func(r *http.Request) (any, error)) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		v, err := f(r)
+		if err != nil {
+			h.fail(w, r, err)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(v) //nolint:errcheck // the caller is gone then
+	}
+}
+
+func describe(w http.ResponseWriter, _ *http.Request) {
+	w.Header().Set("Content-Type", "application/yaml")
+	_, _ = w.Write(description)
 }
 
 // fail answers with an error. What the caller does not get to know is logged.

@@ -85,5 +85,5 @@ func (w *Watcher) Changes() ([]isolde.Session, error) {
 
 func changed(a, b isolde.Session) bool {
 	return a.State != b.State || a.StartedAt != b.StartedAt || a.Requests != b.Requests || a.InFlight != b.InFlight ||
-		a.Busy != b.Busy || a.User != b.User || a.LastError != b.LastError
+		a.Busy != b.Busy || a.Runaway != b.Runaway || a.User != b.User || a.LastError != b.LastError
 }
