@@ -95,7 +95,7 @@ func TestAHundredSessionsSurviveTheServersDeath(t *testing.T) {
 		if n < dead {
 			want = 1 // its id starts anew
 		}
-		if r := b.echo(arn, sessionNumber(n), `{}`); r.Count != want || r.Files["tmp"] != want {
+		if r := b.echo(arn, sessionNumber(n), `{}`); r.Count != want || r.Files["cwd"] != want {
 			t.Errorf("session %d came back as %+v", n, r)
 		}
 	})

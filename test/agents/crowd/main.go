@@ -33,18 +33,18 @@ func main() {
 			os.Exit(7)
 		}
 		count++
-		file, err := os.OpenFile("/tmp/calls", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		file, err := os.OpenFile("calls", os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 		if err == nil {
 			_, err = file.WriteString(".")
 			file.Close()
 		}
-		info, err2 := os.Stat("/tmp/calls")
+		info, err2 := os.Stat("calls")
 		if err != nil || err2 != nil {
 			http.Error(w, fmt.Sprint(err, err2), http.StatusInternalServerError)
 			return
 		}
 		fmt.Println("call", count)
-		fmt.Fprintf(w, `{"count":%d,"files":{"tmp":%d}}`, count, info.Size())
+		fmt.Fprintf(w, `{"count":%d,"files":{"cwd":%d}}`, count, info.Size())
 	})
 	fmt.Println(http.ListenAndServe(":8080", nil))
 	os.Exit(1)
