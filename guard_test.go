@@ -19,7 +19,7 @@ const module = "github.com/isolde-run/isolde"
 // one line do not know one another, but for the drivers and their seam.
 var layers = [][]string{
 	{"."},
-	{"sandbox", "sandbox/volume", "network", "image/erofs", "ws", "http1"},
+	{"sandbox", "sandbox/volume", "network", "image/erofs", "ws", "http1", "shell"},
 	{"sandbox/terminal"},
 	{"auth", "image", "objects", "sandbox/gvisor", "sandbox/process", "sqlite", "telemetry", "console"},
 	{"auth/sigv4", "auth/jwt", "auth/spool", "identity", "session"},
