@@ -42,11 +42,7 @@ type CommandEnd struct {
 	TimedOut bool // it did not end in time
 }
 
-var (
-	errCommandTimeout = errors.New("the command's time is over")
-	errNoShell        = isolde.Errorf(isolde.CodeAgent, "the agent's image has neither bash nor sh to run a command with").
-				WithHint("isolde session exec runs a program of the image without a shell")
-)
+var errCommandTimeout = errors.New("the command's time is over")
 
 // Run runs a command, which counts as activity for as long as the lease. It
 // returns when the command has ended, or was killed with all that it started:
@@ -109,8 +105,13 @@ func (s *session) exec(ctx context.Context, execer sandbox.Execer, cmd Command, 
 	if len(cmd.Args) > 0 {
 		return execer.Exec(ctx, run)
 	}
-	for _, shell := range []string{"/bin/bash", "bash", "/bin/sh"} { // some images have theirs elsewhere on PATH
-		run.Args = []string{shell, "-c", cmd.Shell}
+	return withShell(ctx, execer, run, "-c", cmd.Shell)
+}
+
+// withShell runs a command with the first shell that is there.
+func withShell(ctx context.Context, execer sandbox.Execer, run sandbox.Command, args ...string) (int, error) {
+	for _, path := range []string{"/bin/bash", "bash", "/bin/sh"} { // some images have theirs elsewhere on PATH
+		run.Args = append([]string{path}, args...)
 		code, err := execer.Exec(ctx, run)
 		if !errors.Is(err, sandbox.ErrNotExecutable) {
 			return code, err
@@ -118,6 +119,9 @@ func (s *session) exec(ctx context.Context, execer sandbox.Execer, cmd Command, 
 	}
 	return -1, errNoShell
 }
+
+var errNoShell = isolde.Errorf(isolde.CodeAgent, "the agent's image has neither bash nor sh to run a command with").
+	WithHint("isolde session exec runs a program of the image without a shell")
 
 // text is the command as it stands in the log, on one line.
 func (c Command) text() string {

@@ -36,6 +36,7 @@ type session struct {
 	gone     chan struct{} // closed when the sandbox is gone and the session forgotten
 	stop     stopRequest
 
+	shells   shells
 	gate     gate
 	attached atomic.Int64 // open connections
 	requests atomic.Int64
