@@ -36,6 +36,7 @@ const (
 	HeaderSession   = "X-Amzn-Bedrock-Agentcore-Runtime-Session-Id" // in Go's canonical form
 	HeaderUser      = "X-Amzn-Bedrock-Agentcore-Runtime-User-Id"
 	HeaderRequestID = "X-Amzn-Requestid"
+	HeaderShell     = "X-Amzn-Bedrock-Agentcore-Shell-Id"
 	// HeaderAgentRequest carries the request id to the agent, from the
 	// official Python SDK.
 	HeaderAgentRequest = "X-Amzn-Bedrock-Agentcore-Runtime-Request-Id"
@@ -79,7 +80,7 @@ func (h *Handler) Register(mux *http.ServeMux) {
 		mux.HandleFunc("POST "+target+"/commands", h.allow(auth.Command, h.command))
 		mux.HandleFunc("GET "+target+"/ws", h.allow(auth.Invoke, h.webSocket))
 		mux.HandleFunc("GET "+target+"/invocations/.well-known/oauth-protected-resource", h.resourceMetadata)
-		mux.HandleFunc("GET "+target+"/ws/shells", notOffered("InvokeAgentRuntimeCommandShell"))
+		mux.HandleFunc("GET "+target+"/ws/shells", h.allow(auth.Command, h.shells))
 		mux.HandleFunc("GET "+target+"/invocations/.well-known/agent-card.json", h.allow(auth.Invoke, h.getAgentCard))
 	}
 	h.registerControl(mux)
@@ -103,15 +104,6 @@ func Strict(next http.Handler) http.Handler {
 func ofAPI(path string) bool {
 	first, _, _ := strings.Cut(strings.TrimLeft(path, "/"), "/")
 	return slices.Contains([]string{"runtimes", "tags", "resourcepolicy", "capacity-providers"}, first)
-}
-
-// notOffered answers an operation that Isolde knows and does not have yet.
-func notOffered(operation string) http.HandlerFunc {
-	return func(w http.ResponseWriter, _ *http.Request) {
-		w.Header().Set(HeaderRequestID, newRequestID())
-		writeError(w, isolde.Errorf(isolde.CodeUnsupported, "%s is not offered by this version of Isolde", operation).
-			WithHint("docs/COMPATIBILITY.md lists what is"))
-	}
 }
 
 // target reads the agent runtime from the path: an ARN of this server, an id,

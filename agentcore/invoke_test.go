@@ -268,11 +268,3 @@ func TestStopRuntimeSession(t *testing.T) {
 		t.Errorf("second stop = %v", err)
 	}
 }
-
-func TestOperationsNotOfferedSaySo(t *testing.T) {
-	b := newBed(t, nil)
-	a := b.do(t, http.MethodGet, "/runtimes/"+url.PathEscape(b.arn)+"/ws/shells", nil)
-	if a.status != 400 || !strings.Contains(string(a.body), "InvokeAgentRuntimeCommandShell is not offered") {
-		t.Errorf("%d: %s", a.status, a.body)
-	}
-}

@@ -14,7 +14,9 @@ import (
 // be. What is accepted is what writing it makes.
 func FuzzMessages(f *testing.F) {
 	for _, m := range [][]byte{
-		{}, {0xFF}, Frame(Stdin, []byte("ls\n")), Size{80, 24}.Frame(), []byte("\x04{\"width\":-1}"), Opened("a", true, 3).Frame(), Exited(137).Frame(),
+		{},
+		{0xFF},
+		Frame(Stdin, []byte("ls\n")), Size{80, 24}.Frame(), []byte("\x04{\"width\":-1}"), Opened("a", true, 3).Frame(), Exited(137).Frame(),
 		[]byte(`{"status":"Failure","details":{"causes":[{"reason":"ExitCode","message":"x"}]}}`),
 	} {
 		f.Add(m)

@@ -114,8 +114,9 @@ func (h header) appendTo(b []byte) []byte {
 	return b
 }
 
-// The close codes a relay uses (RFC 6455, 7.4.1).
+// The close codes of RFC 6455, 7.4.1, that a server uses.
 const (
+	CodeNormal    = 1000
 	CodeGoingAway = 1001 // the session or the server ends
 	CodeProtocol  = 1002 // a frame that is none
 	CodePolicy    = 1008 // a limit in time
@@ -136,15 +137,20 @@ func violation(format string, args ...any) *Closure {
 	return &Closure{CodeProtocol, fmt.Sprintf(format, args...)}
 }
 
-// frame is a Close frame; to an agent it is masked, as a client's must be.
-func (c *Closure) frame(masked bool) []byte {
+// Told is as much of the reason as a Close frame holds.
+func (c *Closure) Told() string {
 	reason := c.Reason
 	if most := maxControl - 2; len(reason) > most {
 		for reason = reason[:most]; len(reason) > 0 && c.Reason[len(reason)]&0xC0 == 0x80; {
 			reason = reason[:len(reason)-1] // a rune is not cut
 		}
 	}
-	payload := append(binary.BigEndian.AppendUint16(nil, c.Code), reason...)
+	return reason
+}
+
+// frame is a Close frame; to an agent it is masked, as a client's must be.
+func (c *Closure) frame(masked bool) []byte {
+	payload := append(binary.BigEndian.AppendUint16(nil, c.Code), c.Told()...)
 	h := header{final: true, op: opClose, masked: masked, length: uint64(len(payload))}
 	if masked {
 		h.mask = newMask()
