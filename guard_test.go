@@ -71,6 +71,18 @@ func TestImportsGoDown(t *testing.T) {
 	}
 }
 
+// TestAgentNeedsNothing keeps the SDK's module free of others: every agent
+// written with it would take them on.
+func TestAgentNeedsNothing(t *testing.T) {
+	text, err := os.ReadFile("agent/go.mod")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "require") {
+		t.Errorf("agent/go.mod requires other modules:\n%s", text)
+	}
+}
+
 // TestPackagesAreDocumented wants a package comment everywhere and a comment
 // on every exported name.
 func TestPackagesAreDocumented(t *testing.T) {

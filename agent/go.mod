@@ -1,0 +1,3 @@
+module github.com/isolde-run/isolde/agent
+
+go 1.25
