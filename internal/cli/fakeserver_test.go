@@ -56,7 +56,9 @@ func newFakeServer() *fakeServer {
 	s.routeBackups(mux)
 	mux.HandleFunc("GET /isolde/v1/sessions", s.listSessions)
 	mux.HandleFunc("DELETE /isolde/v1/sessions", s.stopSessions)
+	mux.HandleFunc("GET /isolde/v1/sessions/watch", s.watchSessions)
 	mux.HandleFunc("GET /isolde/v1/sessions/{session}", s.getSession)
+	mux.HandleFunc("GET /isolde/v1/sessions/{session}/health", s.health)
 	mux.HandleFunc("DELETE /isolde/v1/sessions/{session}", s.stopSession)
 	mux.HandleFunc("POST /isolde/v1/deployments", s.deploy)
 	mux.HandleFunc("GET /isolde/v1/logs", s.logs)
@@ -155,13 +157,38 @@ func (s *fakeServer) getSession(w http.ResponseWriter, r *http.Request) {
 	fail(w, isolde.CodeNotFound, "no session "+r.PathValue("session"), "isolde session ls lists them")
 }
 
+// watchSessions tells of the sessions there are, and that the server ends.
+func (s *fakeServer) watchSessions(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q := r.URL.Query()
+	q.Set("all", "true")
+	for _, x := range s.selected(q) {
+		encode(w, operator.WatchEvent{Session: &x})
+	}
+	encode(w, operator.WatchEvent{Synced: true})
+}
+
+// health says that sessions are healthy whose ids do not hold "bob".
+func (s *fakeServer) health(w http.ResponseWriter, r *http.Request) {
+	h := operator.Health{AgentName: "weather", Session: isolde.SessionID(r.PathValue("session")), State: isolde.SessionIdle, Milliseconds: 1.5}
+	if strings.Contains(r.PathValue("session"), "bob") {
+		h.Status, h.Error = http.StatusServiceUnavailable, "GET /ping answered 503 Service Unavailable"
+	} else {
+		h.Healthy, h.Status, h.Answer = true, http.StatusOK, `{"status":"Healthy"}`
+	}
+	reply(w, h)
+}
+
 func (s *fakeServer) stopSession(w http.ResponseWriter, r *http.Request) {
 	s.stop(w, func(x operator.Session) bool { return string(x.ID) == r.PathValue("session") })
 }
 
 func (s *fakeServer) stopSessions(w http.ResponseWriter, r *http.Request) {
-	ref := r.URL.Query().Get("agent")
-	s.stop(w, func(x operator.Session) bool { return ref == "" || ref == x.AgentName })
+	q := r.URL.Query()
+	s.stop(w, func(x operator.Session) bool {
+		return (q.Get("agent") == "" || q.Get("agent") == x.AgentName) && (!q.Has("state") || slices.Contains(q["state"], string(x.State)))
+	})
 }
 
 func (s *fakeServer) stop(w http.ResponseWriter, which func(operator.Session) bool) {
@@ -171,6 +198,7 @@ func (s *fakeServer) stop(w http.ResponseWriter, which func(operator.Session) bo
 	for i, x := range s.sessions {
 		if x.State != isolde.SessionStopped && which(x) {
 			s.sessions[i].State = isolde.SessionStopped
+			s.sessions[i].EndedAt, s.sessions[i].EndCause, s.sessions[i].EndReason = time.Now(), isolde.EndOperator, "was stopped by the operator"
 			out.Stopped = append(out.Stopped, x.ID)
 		}
 	}
@@ -185,7 +213,7 @@ func (s *fakeServer) put(agent operator.Agent, id isolde.SessionID, change func(
 	if i < 0 {
 		i = len(s.sessions)
 		s.sessions = append(s.sessions, operator.Session{AgentName: agent.Name, Session: isolde.Session{
-			Runtime: agent.ID, ID: id, Version: agent.Latest, Driver: "gvisor", StartedAt: fakeTime, LastActiveAt: fakeTime,
+			Runtime: agent.ID, ID: id, Version: agent.Latest, Driver: "gvisor", StartedAt: fakeTime, LastActiveAt: fakeTime, ExpiresAt: fakeTime.Add(8 * time.Hour),
 		}})
 	}
 	s.sessions[i].State = isolde.SessionIdle
@@ -301,7 +329,10 @@ func (s *fakeServer) invoke(w http.ResponseWriter, r *http.Request) {
 	body, _ := io.ReadAll(r.Body)
 	var p struct{ Prompt string }
 	_ = json.Unmarshal(body, &p) // what is no prompt has none
-	s.put(agent, session, func(x *operator.Session) { x.Requests++ })
+	s.put(agent, session, func(x *operator.Session) {
+		x.Requests++
+		x.User = r.Header.Get("X-Amzn-Bedrock-AgentCore-Runtime-User-Id")
+	})
 	part := func(text string) {
 		h.Set("Content-Type", "text/event-stream; charset=utf-8")
 		fmt.Fprint(w, text)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -18,7 +19,7 @@ func (a *app) sessionCommand() *cobra.Command {
 		Aliases: []string{"sessions"},
 		Short:   "See and stop sessions, run commands in them",
 	})
-	c.AddCommand(a.sessionListCommand(), a.sessionGetCommand(), a.sessionExecCommand(), a.sessionStopCommand())
+	c.AddCommand(a.sessionListCommand(), a.sessionGetCommand(), a.sessionWatchCommand(), a.sessionHealthCommand(), a.sessionExecCommand(), a.sessionStopCommand())
 	return c
 }
 
@@ -31,19 +32,22 @@ type sessionView struct {
 func viewSession(s operator.Session) sessionView { return sessionView{s, s.Version.String()} }
 
 func (a *app) sessionListCommand() *cobra.Command {
-	var agent string
-	var all bool
+	var f operator.SessionFilter
 	c := &cobra.Command{
 		Use:     "ls",
 		Aliases: []string{"list"},
 		Short:   "List the sessions that run",
-		Args:    arguments(0, 0),
+		Long: `List the sessions that run, and with --all those that ended, for 14 days: with the
+time until they end if nobody uses them and in any case, and what they use now.
+
+CPU is the share of one CPU during the last 0.2 s.`,
+		Args: arguments(0, 0),
 		RunE: func(c *cobra.Command, _ []string) error {
 			client, err := a.client()
 			if err != nil {
 				return err
 			}
-			sessions, err := client.Sessions(c.Context(), operator.SessionFilter{Agent: agent, Ended: all, Stats: true})
+			sessions, err := client.Sessions(c.Context(), f)
 			if err != nil {
 				return err
 			}
@@ -51,32 +55,86 @@ func (a *app) sessionListCommand() *cobra.Command {
 			for _, s := range sessions {
 				views = append(views, viewSession(s))
 			}
-			return a.answer(map[string]any{"sessions": views}, func(w io.Writer) {
-				row(w, "SESSION", "AGENT", "VERSION", "STATE", "AGE", "LAST USED", "ENDS IN", "REQUESTS", "CPU", "MEMORY")
-				for _, s := range sessions {
-					row(w, s.ID, s.AgentName, s.Version, s.State, since(s.StartedAt), since(s.LastActiveAt), endsIn(s),
-						s.Requests, usedCPU(s), usedMemory(s))
-				}
-			})
+			return a.answer(map[string]any{"sessions": views}, func(w io.Writer) { sessionTable(w, sessions) })
 		},
 	}
+	f.Stats = true
 	a.serverFlag(c)
 	a.outputFlag(c)
-	a.agentFlag(c, &agent, "sessions of this `agent` only")
-	c.Flags().BoolVar(&all, "all", false, "ended sessions too")
+	a.sessionFilterFlags(c, &f)
+	c.Flags().BoolVar(&f.Ended, "all", false, "ended sessions too")
+	c.Flags().IntVar(&f.Limit, "limit", 0, "at most this `number` of sessions (default: all)")
 	return c
 }
 
-// endsIn is the time until a session ends if nobody uses it.
-func endsIn(s operator.Session) string {
-	end := s.ExpiresAt
-	if !s.IdleAt.IsZero() && s.IdleAt.Before(end) {
-		end = s.IdleAt
+// sessionFilterFlags adds what selects sessions.
+func (a *app) sessionFilterFlags(c *cobra.Command, f *operator.SessionFilter) {
+	a.agentFlag(c, &f.Agent, "sessions of this `agent` only")
+	c.Flags().StringVar(&f.User, "user", "", "sessions of this `user` only")
+	c.Flags().Var((*stateFlag)(&f.States), "state", "sessions in this `state` only: starting, active, idle, stopping or stopped; may be repeated")
+}
+
+// stateFlag makes a list of states a flag. Case makes no difference.
+type stateFlag []isolde.SessionState
+
+// Set, String and Type make it a flag.
+func (f *stateFlag) Set(s string) error {
+	for _, state := range []isolde.SessionState{
+		isolde.SessionStarting, isolde.SessionActive, isolde.SessionIdle, isolde.SessionStopping, isolde.SessionStopped,
+	} {
+		if strings.EqualFold(s, string(state)) {
+			*f = append(*f, state)
+			return nil
+		}
 	}
-	if s.State == isolde.SessionStopped || end.IsZero() {
+	return isolde.Errorf(isolde.CodeInvalid, "it can be starting, active, idle, stopping or stopped")
+}
+
+func (f *stateFlag) String() string { return "" }
+
+// Type is the word for a value.
+func (f *stateFlag) Type() string { return "state" }
+
+// sessionTable shows sessions to people.
+func sessionTable(w io.Writer, sessions []operator.Session) {
+	row(w, "SESSION", "AGENT", "VERSION", "STATE", "AGE", "LAST USED", "IDLE END", "MAX END", "REQUESTS", "CPU", "CPU TIME", "MEMORY", "USER", "LAST ERROR")
+	for _, s := range sessions {
+		row(w, s.ID, s.AgentName, s.Version, stateOf(s), since(s.StartedAt), since(s.LastActiveAt), until(s, s.IdleAt), until(s, s.ExpiresAt),
+			s.Requests, usedShare(s), usedCPU(s), usedMemory(s), s.User, lastErrorAge(s))
+	}
+}
+
+// stateOf is a session's state, with who or what ended it.
+func stateOf(s operator.Session) string {
+	switch {
+	case s.EndCause != "":
+		return fmt.Sprintf("%s (%s)", s.State, s.EndCause)
+	case s.Busy:
+		return fmt.Sprintf("%s (busy)", s.State)
+	}
+	return string(s.State)
+}
+
+// until is the time to a session's end at a time, empty if there is none.
+func until(s operator.Session, at time.Time) string {
+	if at.IsZero() || s.State == isolde.SessionStopped {
 		return ""
 	}
-	return age(time.Until(end))
+	return age(time.Until(at))
+}
+
+func lastErrorAge(s operator.Session) string {
+	if s.LastError == nil {
+		return ""
+	}
+	return since(s.LastError.Time) + " ago"
+}
+
+func usedShare(s operator.Session) string {
+	if s.CPUPercent == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.0f%%", *s.CPUPercent)
 }
 
 func usedCPU(s operator.Session) string {
@@ -133,18 +191,23 @@ func printSession(w io.Writer, s operator.Session) {
 	row(w, "SESSION", s.ID)
 	row(w, "AGENT", s.AgentName)
 	row(w, "VERSION", s.Version)
+	row(w, "USER", s.User)
 	row(w, "STATE", s.State)
 	if s.EndReason != "" {
-		row(w, "ENDED", s.EndReason)
+		row(w, "ENDED", since(s.EndedAt)+" ago")
+		row(w, "ENDED BY", s.EndCause)
+		row(w, "BECAUSE IT", s.EndReason)
 	}
 	row(w, "DRIVER", s.Driver)
 	row(w, "SANDBOX", s.Sandbox)
 	row(w, "AGE", since(s.StartedAt))
 	row(w, "LAST USED", since(s.LastActiveAt))
-	row(w, "ENDS IN", endsIn(s))
+	row(w, "IDLE END", until(s, s.IdleAt))
+	row(w, "MAX END", until(s, s.ExpiresAt))
 	row(w, "REQUESTS", s.Requests)
 	row(w, "IN FLIGHT", s.InFlight)
-	row(w, "CPU", usedCPU(s))
+	row(w, "CPU", usedShare(s))
+	row(w, "CPU TIME", usedCPU(s))
 	row(w, "MEMORY", usedMemory(s))
 }
 
@@ -163,59 +226,4 @@ func (a *app) meantSession(ctx context.Context, c *operator.Client, named string
 		return "", "", isolde.Errorf(isolde.CodeInvalid, "you have not called %s yet, so there is no last session", g.Name).WithHint("see: isolde session ls")
 	}
 	return string(g.ID), id, nil
-}
-
-func (a *app) sessionStopCommand() *cobra.Command {
-	var agent string
-	var all bool
-	c := &cobra.Command{
-		Use:   "stop [SESSION]",
-		Short: "Stop a session, or all",
-		Long: `Stop a session, or all, and wait until the sandboxes are gone.
-
-SESSION may be the beginning of an id. Without it, it is the session of your last
-call. --all stops all sessions of the server, or of --agent. A call to a stopped
-session gives it a new sandbox.`,
-		Args: arguments(0, 1),
-		RunE: func(c *cobra.Command, args []string) error {
-			if all && len(args) > 0 {
-				return isolde.Errorf(isolde.CodeInvalid, "--all and a session were both given").WithHint("leave one of them out")
-			}
-			stopped, err := a.stopSessions(c.Context(), agent, all, args)
-			if err != nil {
-				return err
-			}
-			if stopped.Stopped == nil {
-				stopped.Stopped = []isolde.SessionID{}
-			}
-			if len(stopped.Stopped) == 0 {
-				a.err.printf("no session was running")
-			}
-			return a.answer(stopped, func(w io.Writer) {
-				for _, id := range stopped.Stopped {
-					row(w, id)
-				}
-			})
-		},
-	}
-	a.serverFlag(c)
-	a.outputFlag(c)
-	a.agentFlag(c, &agent, "sessions of this `agent` only")
-	c.Flags().BoolVar(&all, "all", false, "all sessions")
-	return c
-}
-
-func (a *app) stopSessions(ctx context.Context, agent string, all bool, args []string) (operator.StopResult, error) {
-	client, err := a.client()
-	if err != nil {
-		return operator.StopResult{}, err
-	}
-	if all {
-		return client.StopSessions(ctx, operator.SessionFilter{Agent: agent})
-	}
-	owner, id, err := a.meantSession(ctx, client, agent, args)
-	if err != nil {
-		return operator.StopResult{}, err
-	}
-	return client.StopSession(ctx, owner, id)
 }
