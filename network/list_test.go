@@ -222,8 +222,13 @@ func TestAListOpensWhatItsNamesLeadTo(t *testing.T) {
 }
 
 // ask sends one question and returns the answer.
-func ask(t *testing.T, l *Link, ns *namespace, network, name string, kind dnsmessage.Type) (m dnsmessage.Message) {
+func ask(t testing.TB, l *Link, ns *namespace, network, name string, kind dnsmessage.Type) (m dnsmessage.Message) {
 	t.Helper()
+	defer func() {
+		if t.Failed() {
+			t.Logf("asked by %s for %s of %s", network, kind, name)
+		}
+	}()
 	query, err := (&dnsmessage.Message{
 		Header:    dnsmessage.Header{ID: 7, RecursionDesired: true},
 		Questions: []dnsmessage.Question{{Name: dnsmessage.MustNewName(name), Type: kind, Class: dnsmessage.ClassINET}},

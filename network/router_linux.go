@@ -34,6 +34,8 @@ type Router struct {
 	life   sync.RWMutex // held for reading while descriptors are used
 	closed bool         // guarded by life
 
+	remover remover
+
 	uplinkMu sync.Mutex
 	uplink   bool // there is one
 
@@ -56,6 +58,7 @@ const (
 	groupUplink   = 0
 	groupClosed   = 1 // egress "none"
 	groupInternet = 2 // egress "internet"
+	groupGone     = 3 // about to be removed
 	// groupListed is the bit of the groups of egress lists; the bits below
 	// number the list.
 	groupListed = 1 << 16
@@ -322,8 +325,8 @@ func (r *Router) Detach(_ context.Context, id string) error {
 func (r *Router) detach(id string) error {
 	var errs []error
 	if l, err := r.handle.LinkByName(id); err == nil {
-		if err := r.handle.LinkDel(l); err != nil && !errors.Is(err, unix.ENODEV) {
-			errs = append(errs, fmt.Errorf("remove link: %w", err))
+		if err := r.remover.remove(r, l); err != nil {
+			errs = append(errs, err)
 		}
 	} else if !errors.As(err, new(netlink.LinkNotFoundError)) {
 		errs = append(errs, fmt.Errorf("find link: %w", err))
