@@ -129,6 +129,14 @@ type SessionStorage struct {
 	MountPath string `json:"mountPath"`
 }
 
+// Mount is a folder of the server's machine that all sessions of a version
+// see. The AgentCore API has no word for it; a server allows folders by name.
+type Mount struct {
+	Path     string `json:"path"`   // in the session: a folder below /mnt
+	Folder   string `json:"folder"` // on the server's machine, absolute
+	ReadOnly bool   `json:"readOnly,omitempty"`
+}
+
 // AccessPoint is a file system of AWS.
 type AccessPoint struct {
 	ARN       string `json:"accessPointArn"`

@@ -2,6 +2,7 @@ package isolde
 
 import (
 	"fmt"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -113,32 +114,46 @@ func portText(from, to int) string {
 	return fmt.Sprintf("%d-%d", from, to)
 }
 
-func checkFilesystems(p *Problems, all []Filesystem) {
+// checkMountPaths checks what a session sees below /mnt.
+func checkMountPaths(p *Problems, all []Filesystem, folders []Mount) {
+	const field, folderField = "filesystemConfigurations", "mounts"
 	if len(all) > 5 {
-		p.Add("filesystemConfigurations", "has %d entries; at most 5 are allowed", len(all))
+		p.Add(field, "has %d entries; at most 5 are allowed", len(all))
+	}
+	if len(folders) > maxMounts {
+		p.Add(folderField, "has %d entries; at most %d are allowed", len(folders), maxMounts)
 	}
 	seen := make(map[string]bool)
 	for i, f := range all {
-		field := fmt.Sprintf("filesystemConfigurations[%d]", i)
-		var kind, path string
-		n := 0
-		for _, m := range f.mounts() {
-			kind, path = m.kind, m.path
-			n++
-		}
-		if n != 1 {
-			p.Add(field, "must be one of sessionStorage, s3FilesAccessPoint, efsAccessPoint, capacityProviderVolume")
+		at := fmt.Sprintf("%s[%d]", field, i)
+		mounts := f.mounts()
+		if len(mounts) != 1 {
+			p.Add(at, "must be one of sessionStorage, s3FilesAccessPoint, efsAccessPoint, capacityProviderVolume")
 			continue
 		}
-		field += "." + kind + ".mountPath"
-		if !mountRE.MatchString(path) || len(path) > 200 || slices.Contains([]string{".", ".."}, strings.Trim(strings.TrimPrefix(path, "/mnt/"), "/")) {
-			p.Add(field, "%q must be a folder below /mnt, such as /mnt/data", shorten(path))
-		}
-		if path = strings.TrimSuffix(path, "/"); seen[path] {
-			p.Add(field, "%q is there twice", path)
-		}
-		seen[path] = true
+		checkMountPath(p, at+"."+mounts[0].kind+".mountPath", mounts[0].path, seen)
 	}
+	for i, m := range folders {
+		at := fmt.Sprintf("%s[%d]", folderField, i)
+		checkMountPath(p, at+".path", m.Path, seen)
+		if !path.IsAbs(m.Folder) || path.Clean(m.Folder) != m.Folder || strings.Contains(m.Folder, "\x00") {
+			p.Add(at+".folder", "%q must be an absolute path without . and ..", shorten(m.Folder))
+		}
+	}
+}
+
+// maxMounts bounds the folders of the server's machine in a session.
+const maxMounts = 16
+
+// checkMountPath checks one, which must not be among those seen before.
+func checkMountPath(p *Problems, field, at string, seen map[string]bool) {
+	if !mountRE.MatchString(at) || len(at) > 200 || slices.Contains([]string{".", ".."}, strings.Trim(strings.TrimPrefix(at, "/mnt/"), "/")) {
+		p.Add(field, "%q must be a folder below /mnt, such as /mnt/data", shorten(at))
+	}
+	if at = strings.TrimSuffix(at, "/"); seen[at] {
+		p.Add(field, "%q is there twice", at)
+	}
+	seen[at] = true
 }
 
 type mount struct{ kind, path string }

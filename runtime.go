@@ -77,6 +77,7 @@ type VersionSpec struct {
 	Resources   Resources         `json:"resources,omitzero"`
 	Network     Network           `json:"network,omitzero"`
 	Limits      Limits            `json:"limits,omitzero"`
+	Mounts      []Mount           `json:"mounts,omitempty"` // folders of the server's machine
 
 	Role             string                 `json:"roleArn,omitempty"`
 	NetworkSettings  *NetworkConfiguration  `json:"networkConfiguration,omitempty"`
@@ -206,15 +207,18 @@ type Resources struct {
 	MemoryBytes int64   `json:"memoryBytes,omitempty"` // default 8 GiB, never more than the machine has
 	Processes   int     `json:"processes,omitempty"`   // host tasks; default 4096
 	DiskBytes   int64   `json:"diskBytes,omitempty"`   // what the session may write; default 1 GiB
+	// StorageBytes is what each folder of session storage holds; default 1 GiB.
+	StorageBytes int64 `json:"storageBytes,omitempty"`
 }
 
 // The defaults: the hardware of an AgentCore session is 2 vCPU and 8 GB, and
 // 1 GB of session storage.
 const (
-	DefaultCPUs              = 2
-	DefaultMemoryBytes int64 = 8 << 30
-	DefaultProcesses         = 4096
-	DefaultDiskBytes   int64 = 1 << 30
+	DefaultCPUs               = 2
+	DefaultMemoryBytes  int64 = 8 << 30
+	DefaultProcesses          = 4096
+	DefaultDiskBytes    int64 = 1 << 30
+	DefaultStorageBytes int64 = 1 << 30
 )
 
 // WithDefaults fills what is unset.
@@ -230,6 +234,9 @@ func (r Resources) WithDefaults() Resources {
 	}
 	if r.DiskBytes == 0 {
 		r.DiskBytes = DefaultDiskBytes
+	}
+	if r.StorageBytes == 0 {
+		r.StorageBytes = DefaultStorageBytes
 	}
 	return r
 }
@@ -287,7 +294,7 @@ func (s VersionSpec) Validate() error {
 	}
 	s.checkRequestHeaders(&p)
 	checkPorts(&p, s.AllowedPorts)
-	checkFilesystems(&p, s.Filesystems)
+	checkMountPaths(&p, s.Filesystems, s.Mounts)
 	return p.Err()
 }
 
@@ -306,7 +313,7 @@ func (s VersionSpec) checkProtocol(p *Problems) {
 }
 
 func (r Resources) check(p *Problems) {
-	if r.CPUs < 0 || r.MemoryBytes < 0 || r.Processes < 0 || r.DiskBytes < 0 {
+	if r.CPUs < 0 || r.MemoryBytes < 0 || r.Processes < 0 || r.DiskBytes < 0 || r.StorageBytes < 0 {
 		p.Add("resources", "must not be negative: %+v", r)
 		return
 	}
@@ -315,6 +322,9 @@ func (r Resources) check(p *Problems) {
 	}
 	if r.MemoryBytes > 0 && r.MemoryBytes < minMemoryBytes {
 		p.Add("resources.memory", "of %d bytes is less than a sandbox itself needs (%d)", r.MemoryBytes, minMemoryBytes)
+	}
+	if r.StorageBytes > 0 && r.StorageBytes < minStorageBytes {
+		p.Add("resources.storage", "of %d bytes is less than a file system needs (%d)", r.StorageBytes, minStorageBytes)
 	}
 }
 
@@ -337,4 +347,6 @@ func (s VersionSpec) checkEnvironment(p *Problems) {
 const (
 	minMemoryBytes = 64 << 20
 	minCPUs        = 0.05
+	// minStorageBytes is no less than volume.MinBytes.
+	minStorageBytes = 16 << 20
 )

@@ -116,6 +116,7 @@ type bed struct {
 	cfg      Config
 	builder  *builder
 	sessions *session.Manager
+	storage  string // where sessions keep files
 	fake     *sandboxtest.Fake
 }
 
@@ -125,8 +126,8 @@ func newBed(t *testing.T) *bed {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b := &bed{builder: &builder{gone: make(map[string]bool)}, fake: &sandboxtest.Fake{}}
-	b.sessions, err = session.Open(t.Context(), session.Config{Driver: b.fake, Store: store, LogDir: t.TempDir()})
+	b := &bed{builder: &builder{gone: make(map[string]bool)}, fake: &sandboxtest.Fake{}, storage: t.TempDir()}
+	b.sessions, err = session.Open(t.Context(), session.Config{Driver: b.fake, Store: store, LogDir: t.TempDir(), StorageDir: b.storage})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,7 @@ func (c *Catalog) finish(ctx context.Context, r isolde.AgentRuntime, v isolde.Ve
 
 // makeImage makes the image of a spec's artifact.
 func (c *Catalog) makeImage(ctx context.Context, spec isolde.VersionSpec, progress func(image.Progress)) (image.Image, error) {
-	if err := unserved(spec); err != nil {
+	if err := c.unserved(spec); err != nil {
 		return image.Image{}, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, buildTimeout,
@@ -91,6 +91,8 @@ func (c *Catalog) makeImage(ctx context.Context, spec isolde.VersionSpec, progre
 	case err == nil && !c.cfg.Driver.OwnRoot && img.Root.Host == nil:
 		err = isolde.Errorf(isolde.CodeUnsupported, "a container image cannot run on this server: its driver runs agents on the machine's own files").
 			WithHint("use a server with the driver gvisor, or deploy the agent's code")
+	case err == nil:
+		err = checkRoot(spec, img)
 	}
 	return img, err
 }
@@ -128,19 +130,15 @@ func (c *Catalog) fetchCode(ctx context.Context, from isolde.S3Location, file, i
 	return image.UnpackZip(f, size, into, isolde.MaxCodeUnpacked)
 }
 
-// unserved is what of a spec the API takes and this version of Isolde cannot
-// do. A runtime that asks for it is not READY, rather than READY without.
-func unserved(spec isolde.VersionSpec) error {
-	not := func(what, way string) error {
-		return isolde.Errorf(isolde.CodeUnsupported, "%s by this version of Isolde", what).WithHint("%s", way)
+// unserved is what of a spec the API takes and this server cannot do. A
+// runtime that asks for it is not READY, rather than READY without.
+func (c *Catalog) unserved(spec isolde.VersionSpec) error {
+	if spec.Authorizer != nil { // better refused than not enforced
+		if err := jwt.Check(spec.Authorizer.JWT); err != nil {
+			return err
+		}
 	}
-	switch {
-	case spec.Authorizer != nil && jwt.Check(spec.Authorizer.JWT) != nil: // better refused than not enforced
-		return jwt.Check(spec.Authorizer.JWT)
-	case len(spec.Filesystems) > 0:
-		return not("filesystemConfigurations are not mounted yet", "a session's own files live as long as its sandbox")
-	}
-	return nil
+	return c.unmountable(spec)
 }
 
 // failureReason is what an owner reads of an error: all that is known, since

@@ -39,7 +39,7 @@ type Objects interface {
 	Fetch(ctx context.Context, from isolde.S3Location, limit int64, w io.Writer) (int64, error)
 }
 
-// Config is what a catalog works with. All fields but the last are required.
+// Config is what a catalog works with. All fields up to Driver are required.
 type Config struct {
 	Store    Store
 	Builder  image.Builder
@@ -51,6 +51,8 @@ type Config struct {
 
 	// Driver says what can run; an image that cannot makes no version READY.
 	Driver sandbox.Capabilities
+	// Mounts are the folders of this machine that versions may mount.
+	Mounts []AllowedFolder
 	// KeepVersions is how many of a runtime's newest versions are kept although
 	// no endpoint and no session needs them; default 10, at least 2, so that a session which
 	// resolved its version a moment ago still finds it.

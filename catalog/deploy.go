@@ -33,7 +33,7 @@ func (c *Catalog) Deploy(ctx context.Context, name string, spec isolde.VersionSp
 	if err := errors.Join(isolde.ValidateName("agent name", name), spec.Validate()); err != nil {
 		return Deployed{}, err
 	}
-	if err := unserved(spec); err != nil {
+	if err := c.unserved(spec); err != nil {
 		return Deployed{}, err
 	}
 	dir, err := os.MkdirTemp(c.cfg.TempDir, "source-")

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"context"
+	"errors"
 	"sync"
 	"time"
 
@@ -162,7 +163,7 @@ func (c *Catalog) remove(ctx context.Context, r isolde.AgentRuntime) error {
 		if _, err := c.cfg.Sessions.StopAll(ctx, isolde.EndServer, "was ended with its agent runtime", ofRuntime); err != nil {
 			return err
 		}
-		return c.cfg.Sessions.RemoveLogs(r.ID)
+		return errors.Join(c.cfg.Sessions.RemoveLogs(r.ID), c.cfg.Sessions.RemoveStorages(r.ID))
 	}
 	if err := end(); err != nil {
 		if ctx.Err() != nil {
@@ -201,6 +202,7 @@ func (c *Catalog) settleEndpoints(ctx context.Context, id isolde.RuntimeID) erro
 	if err != nil {
 		return err
 	}
+	settled := false
 	for _, e := range all {
 		if e.Status.Final() {
 			continue
@@ -209,6 +211,10 @@ func (c *Catalog) settleEndpoints(ctx context.Context, id isolde.RuntimeID) erro
 			return err
 		}
 		c.forget(r)
+		settled = true
+	}
+	if settled {
+		c.collectImages()
 	}
 	return nil
 }

@@ -100,7 +100,11 @@ func (c *Catalog) serve(ctx context.Context, r isolde.AgentRuntime, e isolde.End
 		return nil, isolde.Errorf(isolde.CodeConflict, "the image of agent runtime %s, version %d is gone", r.ID, e.Version).
 			WithHint("deploy it again").WithCause(err)
 	}
-	return &Target{Runtime: r, Version: versions[i], Launch: c.launch(r, versions[i], img)}, nil
+	launch, err := c.launch(r, versions[i], img)
+	if err != nil {
+		return nil, err
+	}
+	return &Target{Runtime: r, Version: versions[i], Launch: launch}, nil
 }
 
 // forget drops what is cached of a runtime that has changed.
@@ -114,7 +118,11 @@ func (c *Catalog) forget(r isolde.AgentRuntime) {
 // launch composes how a session of the version starts. The agent's
 // environment is, later ones winning: the image's, what the AgentCore
 // container contract sets, the version's own.
-func (c *Catalog) launch(r isolde.AgentRuntime, v isolde.Version, img image.Image) *session.Launch {
+func (c *Catalog) launch(r isolde.AgentRuntime, v isolde.Version, img image.Image) (*session.Launch, error) {
+	mounts, err := c.mounts(v.Spec)
+	if err != nil {
+		return nil, err
+	}
 	env := make(map[string]string)
 	for _, kv := range img.Env {
 		k, value, _ := strings.Cut(kv, "=")
@@ -140,8 +148,10 @@ func (c *Catalog) launch(r isolde.AgentRuntime, v isolde.Version, img image.Imag
 			Ports:     []int{port},
 			Resources: v.Spec.Resources.WithDefaults(),
 			Network:   v.Spec.Network,
+			Volumes:   c.volumes(v.Spec),
+			Mounts:    mounts,
 		},
-	}
+	}, nil
 }
 
 // health is how agents of a protocol are asked for theirs.

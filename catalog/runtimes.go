@@ -41,8 +41,8 @@ func (c *Catalog) Create(ctx context.Context, token, name string, spec isolde.Ve
 // Update records the next version and begins to build it: UPDATING, then
 // READY or UPDATE_FAILED. DEFAULT goes on serving the last version until the
 // new one is READY. What the AgentCore API has no words for (resources,
-// egress, limits) stays as it was. Errors as Create's, and CodeConflict while another
-// change is under way.
+// egress, limits, folders of the machine) stays as it was. Errors as Create's,
+// and CodeConflict while another change is under way.
 func (c *Catalog) Update(ctx context.Context, token string, id isolde.RuntimeID, spec isolde.VersionSpec) (isolde.Change, error) {
 	if err := checkRequest(isolde.Problems{}, token, spec); err != nil {
 		return isolde.Change{}, err
@@ -59,6 +59,10 @@ func (c *Catalog) Update(ctx context.Context, token string, id isolde.RuntimeID,
 		}
 		spec.Language, spec.Entrypoint = last.Spec.Language, last.Spec.Entrypoint
 		spec.Resources, spec.Network, spec.Limits = last.Spec.Resources, last.Spec.Network, last.Spec.Limits
+		spec.Mounts = last.Spec.Mounts
+		if err := spec.Validate(); err != nil { // paths of the one and the other may be the same
+			return isolde.Change{}, err
+		}
 		v := newVersion(spec, isolde.StatusUpdating)
 		v.Runtime = id
 		change, err := c.cfg.Store.AddVersion(ctx, once, v)

@@ -331,7 +331,7 @@ func TestWhatCannotRunIsNotReady(t *testing.T) {
 			s.Authorizer = &isolde.Authorizer{JWT: &isolde.JWTAuthorizer{DiscoveryURL: "https://id.example/.well-known/openid-configuration"}}
 		},
 		"filesystemConfigurations": func(s *isolde.VersionSpec) {
-			s.Filesystems = []isolde.Filesystem{{Session: &isolde.SessionStorage{MountPath: "/mnt/data"}}}
+			s.Filesystems = []isolde.Filesystem{{Capacity: &isolde.VolumeMount{Volume: "data", MountPath: "/mnt/data"}}}
 		},
 		"container image": func(*isolde.VersionSpec) { b.Catalog.cfg.Driver = sandbox.Capabilities{} },
 	} {

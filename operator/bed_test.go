@@ -89,7 +89,7 @@ func newBed(t *testing.T) *bed {
 	}
 	fake := &sandboxtest.Fake{}
 	b := &bed{fake: fake, builder: &builder{finish: make(chan struct{}), gone: map[string]bool{}}}
-	b.sessions, err = session.Open(t.Context(), session.Config{Driver: fake, Store: store, LogDir: t.TempDir()})
+	b.sessions, err = session.Open(t.Context(), session.Config{Driver: fake, Store: store, LogDir: t.TempDir(), StorageDir: t.TempDir()})
 	if err != nil {
 		t.Fatal(err)
 	}

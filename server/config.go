@@ -9,6 +9,7 @@ import (
 
 	"github.com/isolde-run/isolde/agentcore"
 	"github.com/isolde-run/isolde/auth"
+	"github.com/isolde-run/isolde/catalog"
 )
 
 // DefaultListen is where a server listens and where clients look for one.
@@ -48,6 +49,10 @@ type Config struct {
 	// KeepVersions is how many of an agent's newest versions are kept although
 	// nothing uses them; default 10.
 	KeepVersions int
+
+	// AllowMounts are the folders of this machine that agents may see, if their
+	// versions ask for them. Their paths are absolute.
+	AllowMounts []catalog.AllowedFolder
 
 	// NoContentDefaults passes Content-Type and Accept to agents exactly as
 	// clients send them or leave them out. By default what default clients of

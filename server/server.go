@@ -212,6 +212,10 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	if err != nil {
 		return nil, err
 	}
+	mounts, err := s.allowedMounts()
+	if err != nil {
+		return nil, err
+	}
 	driver, err := s.openDriver(ctx)
 	if err != nil {
 		return nil, err
@@ -221,7 +225,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	}
 	metrics := telemetry.New(func() map[isolde.SessionState]int { return s.sessions.Count() })
 	sessions := session.Config{
-		Driver: driver, Store: store, LogDir: s.dir("logs"), Logger: cfg.Logger, Metrics: metrics, InitTimeout: cfg.InitTimeout,
+		Driver: driver, Store: store, LogDir: s.dir("logs"), StorageDir: s.dir("storage"), Logger: cfg.Logger, Metrics: metrics, InitTimeout: cfg.InitTimeout,
 	}
 	cfg.Limits.apply(&sessions)
 	s.sessions, err = session.Open(ctx, sessions)
@@ -232,7 +236,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	s.onClose(s.endSessions)
 	agents, err := catalog.Open(ctx, catalog.Config{
 		Store: store, Builder: images, Objects: code, Sessions: s.sessions, Locality: locality, TempDir: s.dir(tempDir), Logger: cfg.Logger,
-		Driver: driver.Capabilities(), KeepVersions: cfg.KeepVersions,
+		Driver: driver.Capabilities(), KeepVersions: cfg.KeepVersions, Mounts: mounts,
 	})
 	if err != nil {
 		return nil, err

@@ -2,8 +2,6 @@ package session
 
 import (
 	"bytes"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -33,8 +31,7 @@ type Log struct {
 
 // LogPath is the file with the output of a session.
 func (m *Manager) LogPath(key isolde.SessionKey) string {
-	sum := sha256.Sum256([]byte(key.Session)) // ids are the caller's and may hold anything
-	return filepath.Join(m.cfg.LogDir, string(key.Runtime), hex.EncodeToString(sum[:10])+".log")
+	return filepath.Join(m.cfg.LogDir, string(key.Runtime), fileName(key.Session)+".log")
 }
 
 // RemoveLogs removes the logs of all sessions of an agent runtime.
@@ -46,22 +43,28 @@ func (m *Manager) RemoveLogs(id isolde.RuntimeID) error {
 // the store's record of it.
 const keepLogs = 14 * 24 * time.Hour
 
-// removeOldLogs removes, now and daily, logs that nothing was written to for
-// keepLogs. A session cannot run that long without a line of its end.
-func (m *Manager) removeOldLogs() {
+// removeOld removes, now and daily, what was kept long enough.
+func (m *Manager) removeOld() {
 	tick := time.NewTicker(24 * time.Hour)
 	defer tick.Stop()
 	for {
-		files, _ := filepath.Glob(filepath.Join(m.cfg.LogDir, "*", "*.log"))
-		for _, f := range files {
-			if fi, err := os.Stat(f); err == nil && time.Since(fi.ModTime()) > keepLogs {
-				os.Remove(f)
-			}
-		}
+		m.removeOldLogs()
+		m.removeOldStorage()
 		select {
 		case <-tick.C:
 		case <-m.actors.Done():
 			return
+		}
+	}
+}
+
+// removeOldLogs removes logs that nothing was written to for keepLogs. A
+// session cannot run that long without a line of its end.
+func (m *Manager) removeOldLogs() {
+	files, _ := filepath.Glob(filepath.Join(m.cfg.LogDir, "*", "*.log"))
+	for _, f := range files {
+		if fi, err := os.Stat(f); err == nil && time.Since(fi.ModTime()) > keepLogs {
+			os.Remove(f)
 		}
 	}
 }

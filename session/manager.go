@@ -32,9 +32,13 @@ import (
 
 // Config says how sessions run. Driver, Store and LogDir are required.
 type Config struct {
-	Driver  sandbox.Driver
-	Store   isolde.SessionStore
-	LogDir  string
+	Driver sandbox.Driver
+	Store  isolde.SessionStore
+	LogDir string
+	// StorageDir is where sessions keep files over their stops; without it one
+	// that asks for volumes does not start.
+	StorageDir string
+
 	Logger  *slog.Logger
 	Metrics *telemetry.Metrics // may be nil
 
@@ -88,7 +92,7 @@ type Launch struct {
 	Lifecycle isolde.Lifecycle
 	Health    Health // how the agent is asked for its health
 	Limits    isolde.Limits
-	Spec      sandbox.Spec // without ID, LogFile and Labels, which are the session's
+	Spec      sandbox.Spec // without ID, LogFile, Labels and the Files of Volumes, which are the session's
 }
 
 // Manager keeps the sessions of a server. Safe for concurrent use.
@@ -137,7 +141,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 		m.Close()
 		return nil, err
 	}
-	m.wg.Go(m.removeOldLogs)
+	m.wg.Go(m.removeOld)
 	return m, nil
 }
 

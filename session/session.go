@@ -208,6 +208,7 @@ func (s *session) finish(e end, grace time.Duration) {
 	if err := s.box.Stop(s.m.actors, grace); err != nil {
 		log.Error("sandbox left something behind", "err", err)
 	}
+	s.usedStorage()
 	log.Info("session ended", "reason", e.reason, "dur", time.Since(s.startedAt))
 	s.log.Append("session ended: " + e.clause())
 	s.m.cfg.Metrics.SessionEnded(e.cause)

@@ -51,6 +51,10 @@ func (s *session) start(spec sandbox.Spec, delay time.Duration) (sandbox.Sandbox
 	if err := s.log.open(); err != nil {
 		return nil, err
 	}
+	var err error
+	if spec.Volumes, err = s.volumes(spec.Volumes); err != nil {
+		return nil, err
+	}
 	spec.ID = sandbox.NewID()
 	spec.LogFile = s.log.path
 	spec.Labels = map[string]string{

@@ -4,12 +4,14 @@ import (
 	"context"
 	"log/slog"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/auth"
+	"github.com/isolde-run/isolde/catalog"
 	"github.com/isolde-run/isolde/operator"
 	"github.com/isolde-run/isolde/server"
 )
@@ -17,6 +19,7 @@ import (
 // serverOptions are the flags that serve and dev share.
 type serverOptions struct {
 	config    server.Config
+	mounts    []string
 	logFormat string
 	logLevel  string
 }
@@ -28,6 +31,7 @@ func (o *serverOptions) flags(c *cobra.Command, logLevel string) {
 	f.StringVar(&o.config.Driver, "driver", "", "`name` of the driver: gvisor or process (default: the best that can run here)")
 	f.StringVar(&o.config.Runsc, "runsc", "", "`path` of runsc (default: beside isolde, then in PATH)")
 	f.DurationVar(&o.config.InitTimeout, "init-timeout", 120*time.Second, "`time` that a session's start may take, until its agent is healthy")
+	f.StringArrayVar(&o.mounts, "allow-mount", nil, "`folder` of this machine that agents may mount, FOLDER:ro to read only (repeatable)")
 	f.StringVar(&o.logFormat, "log-format", "text", "`form` of the log: text or json")
 	f.StringVar(&o.logLevel, "log-level", logLevel, "`level` of the log: debug, info, warn or error")
 	drivers := cobra.FixedCompletions([]string{"gvisor", "process"}, cobra.ShellCompDirectiveNoFileComp)
@@ -41,6 +45,13 @@ func (o *serverOptions) complete(a *app) (err error) {
 		if o.config.DataDir, err = filepath.Abs(o.config.DataDir); err != nil {
 			return err
 		}
+	}
+	for _, m := range o.mounts {
+		folder, readOnly := strings.CutSuffix(m, ":ro")
+		if folder, err = filepath.Abs(folder); err != nil {
+			return err
+		}
+		o.config.AllowMounts = append(o.config.AllowMounts, catalog.AllowedFolder{Folder: folder, ReadOnly: readOnly})
 	}
 	o.config.Logger, err = o.logger(a.err)
 	return err

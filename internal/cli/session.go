@@ -19,7 +19,8 @@ func (a *app) sessionCommand() *cobra.Command {
 		Aliases: []string{"sessions"},
 		Short:   "See and stop sessions, run commands in them",
 	})
-	c.AddCommand(a.sessionListCommand(), a.sessionGetCommand(), a.sessionWatchCommand(), a.sessionHealthCommand(), a.sessionExecCommand(), a.sessionStopCommand())
+	c.AddCommand(a.sessionListCommand(), a.sessionGetCommand(), a.sessionWatchCommand(), a.sessionHealthCommand(),
+		a.sessionExecCommand(), a.sessionStopCommand(), a.sessionStorageCommand())
 	return c
 }
 

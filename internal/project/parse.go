@@ -77,9 +77,12 @@ func (d *decoder) project(n ast.Node, p *parsed) error {
 				"memory":    d.size(&spec.Resources.MemoryBytes),
 				"processes": d.count(&spec.Resources.Processes),
 				"disk":      d.size(&spec.Resources.DiskBytes),
+				"storage":   d.size(&spec.Resources.StorageBytes),
 			})
 		},
-		"limits": func(n ast.Node) error { return d.limits(n, &spec.Limits) },
+		"limits":  func(n ast.Node) error { return d.limits(n, &spec.Limits) },
+		"storage": d.storage(&spec.Filesystems),
+		"mounts":  d.mounts(&spec.Mounts),
 		"network": func(n ast.Node) error {
 			return d.mapping(n, "network", fields{
 				"egress": d.egress(&spec.Network),
