@@ -140,7 +140,7 @@ var effects = map[string]string{
 	"allowedPorts":                  "kept; there are no session endpoints yet",
 	"lifecycleConfiguration":        "done; 60 to 28,800 s",
 	"environmentVariables":          "done",
-	"filesystemConfigurations":      "not yet mounted",
+	"filesystemConfigurations":      "sessionStorage is done: 1 GB each unless `isolde.yaml` says otherwise, kept over stops, for 14 days after the last use, until no endpoint leads to the version, until the runtime is deleted. With access points and volumes, which are in AWS, a version fails; folders of the server's machine can be mounted instead",
 	"capacityProviderConfiguration": "refused: sessions run on the server's machine",
 	"platformVersion":               "kept, without effect",
 	"metadataConfiguration":         "of updates only; kept, there is no metadata service yet",
