@@ -88,7 +88,7 @@ func (h *Handler) enter(r *http.Request, id isolde.SessionID) (*session.Lease, e
 	}
 	lease, err := h.Sessions.Acquire(r.Context(), isolde.SessionKey{Runtime: t.Runtime.ID, Session: id}, t.Launch)
 	if err == nil {
-		lease.SetUser(first(r.Header[HeaderUser]))
+		lease.Identify("", first(r.Header[HeaderUser]))
 	}
 	return lease, err
 }

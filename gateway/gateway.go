@@ -83,7 +83,7 @@ func (g *Gateway) Invoke(ctx context.Context, inv *isolde.Invocation) (resp *Res
 	if c.lease, err = g.Sessions.Acquire(ctx, key, target.Launch); err != nil {
 		return nil, err
 	}
-	c.lease.SetUser(inv.User)
+	c.lease.Identify(inv.RequestID, inv.User)
 	if resp, err = c.send(ctx); err != nil {
 		c.close()
 		return nil, err

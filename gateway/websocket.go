@@ -66,7 +66,7 @@ func (g *Gateway) Connect(ctx context.Context, inv *isolde.Invocation) (socket *
 	if err != nil {
 		return nil, err
 	}
-	lease.SetUser(inv.User)
+	lease.Identify(inv.RequestID, inv.User)
 	s := &Socket{gateway: g, inv: inv, target: target, lease: lease}
 	if err := s.open(ctx); err != nil {
 		s.Close()

@@ -170,7 +170,8 @@ type StopResult struct {
 
 // LogLine is a line of an agent's output, from the stream of
 // GET /isolde/v1/logs. Query parameters: agent (id or name, optional),
-// session (optional), follow=true, tail=N lines (default 200; -1 all).
+// session (optional), follow=true, tail=N lines (default 200; -1 all), since (a
+// time of RFC 3339, in place of tail), request (an id).
 type LogLine struct {
 	Agent   string           `json:"agentRuntimeName"`
 	Session isolde.SessionID `json:"runtimeSessionId"`

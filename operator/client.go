@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/image"
@@ -222,8 +223,10 @@ type LogOptions struct {
 	Agent   string
 	Session isolde.SessionID
 	Follow  bool
-	Tail    int  // lines from the end of each session's output; 0 is the server's default, -1 all
-	New     bool // with Tail 0: only what is written from now on
+	Tail    int       // lines from the end of each session's output; 0 is the server's default, -1 all
+	Since   time.Time // what was written later, or up to 2 s before; zero: Tail counts
+	Request string    // lines that name this request, or were written while it ran and name no other
+	New     bool      // with Tail 0: only what is written from now on
 }
 
 // Logs streams output until it ends, ctx does, or the caller stops.
@@ -234,6 +237,12 @@ func (c *Client) Logs(ctx context.Context, o LogOptions) iter.Seq2[LogLine, erro
 	}
 	if o.Follow {
 		q.Set("follow", "true")
+	}
+	if !o.Since.IsZero() {
+		q.Set("since", o.Since.UTC().Format(time.RFC3339Nano))
+	}
+	if o.Request != "" {
+		q.Set("request", o.Request)
 	}
 	if o.Tail != 0 || o.New {
 		q.Set("tail", strconv.Itoa(o.Tail))

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/getkin/kin-openapi/openapi3"
 	"github.com/getkin/kin-openapi/openapi3filter"
@@ -109,7 +110,7 @@ func (c *contract) RoundTrip(r *http.Request) (*http.Response, error) {
 	input := &openapi3filter.RequestValidationInput{
 		Request: r, PathParams: pathParams(path, r.URL), QueryParams: r.URL.Query(),
 		Route:   &routers.Route{Spec: c.document, Path: path, PathItem: item, Method: method, Operation: op},
-		Options: &openapi3filter.Options{IncludeResponseStatus: true, ExcludeRequestBody: !isJSON(r.Header)},
+		Options: &openapi3filter.Options{IncludeResponseStatus: true, ExcludeRequestBody: !isJSON(r.Header), SkipSettingDefaults: true},
 	}
 	wrong := openapi3filter.ValidateRequest(r.Context(), input)
 	for name := range input.QueryParams {
@@ -271,6 +272,9 @@ func TestContract(t *testing.T) {
 	must("sessions", err)
 	for _, err := range b.Logs(ctx, LogOptions{Agent: "weather", Session: key.Session, Tail: 10}) {
 		must("logs", err)
+	}
+	for _, err := range b.Logs(ctx, LogOptions{Agent: "weather", Since: time.Now(), Request: "request"}) {
+		must("logs of a request", err)
 	}
 	_, err = b.StopSessions(ctx, SessionFilter{Agent: "weather"})
 	must("stop all", err)

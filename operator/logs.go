@@ -29,26 +29,12 @@ const (
 // logs streams the output of agents, session by session in the order of
 // their start; with follow, of all of them as it comes, new sessions included.
 func (h *Handler) logs(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	tail := defaultTail
-	if s := q.Get("tail"); s != "" {
-		n, err := strconv.Atoi(s)
-		if err != nil {
-			h.fail(w, r, isolde.Errorf(isolde.CodeInvalid, "tail %q is not a number", s))
-			return
-		}
-		tail = n
-	}
-	id, err := h.agentFilter(r)
+	st, err := h.readLogQuery(r)
 	if err != nil {
 		h.fail(w, r, err)
 		return
 	}
-	st := &logStream{
-		h: h, out: newLineWriter(w), id: id, session: isolde.SessionID(q.Get("session")),
-		follow: q.Get("follow") == "true",
-		logs:   make(map[isolde.SessionKey]*logState),
-	}
+	st.out = newLineWriter(w)
 	found, err := st.discover(r)
 	if err == nil && len(found) == 0 && st.session != "" && !st.follow {
 		err = isolde.Errorf(isolde.CodeNotFound, "no session %q", st.session).WithHint("isolde session ls --all lists them")
@@ -60,7 +46,7 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	_ = st.out.rc.Flush() // so that a follower knows it is connected
 	defer st.wg.Wait()
-	st.stream(r.Context(), found, tail)
+	st.stream(r.Context(), found, st.tail)
 	if !st.follow {
 		return
 	}
@@ -80,11 +66,43 @@ func (h *Handler) logs(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+func (h *Handler) readLogQuery(r *http.Request) (*logStream, error) {
+	q := r.URL.Query()
+	id, err := h.agentFilter(r)
+	if err != nil {
+		return nil, err
+	}
+	st := &logStream{
+		h: h, id: id, session: isolde.SessionID(q.Get("session")), request: q.Get("request"),
+		follow: q.Get("follow") == "true", tail: defaultTail, logs: make(map[isolde.SessionKey]*logState),
+	}
+	if s := q.Get("since"); s != "" {
+		if st.since, err = time.Parse(time.RFC3339, s); err != nil {
+			return nil, isolde.Errorf(isolde.CodeInvalid, "since %q is not a time of RFC 3339", s).WithHint("for example 2026-11-22T18:30:00Z")
+		}
+	}
+	if !st.since.IsZero() || st.request != "" {
+		st.tail = -1
+	}
+	if s := q.Get("tail"); s != "" {
+		if st.tail, err = strconv.Atoi(s); err != nil {
+			return nil, isolde.Errorf(isolde.CodeInvalid, "tail %q is not a number", s)
+		}
+		if !st.since.IsZero() {
+			return nil, isolde.Errorf(isolde.CodeInvalid, "since and tail were both given").WithHint("leave one of them out")
+		}
+	}
+	return st, nil
+}
+
 // logStream is one caller's view of the logs.
 type logStream struct {
 	h       *Handler
 	id      isolde.RuntimeID // empty: all
 	session isolde.SessionID // empty: all
+	request string           // empty: all
+	since   time.Time        // zero: tail counts
+	tail    int
 	follow  bool
 	wg      sync.WaitGroup
 
@@ -141,9 +159,15 @@ func (st *logStream) stream(ctx context.Context, sessions []isolde.Session, tail
 			st.mu.Unlock()
 			continue
 		}
-		if known {
+		switch {
+		case known:
 			log.SeekTo(offset)
-		} else if err := log.SeekTail(tail); err != nil {
+		case !st.since.IsZero():
+			err = log.SeekSince(st.since)
+		default:
+			err = log.SeekTail(tail)
+		}
+		if err != nil {
 			log.Close()
 			continue
 		}
@@ -163,17 +187,22 @@ func (st *logStream) stream(ctx context.Context, sessions []isolde.Session, tail
 func (st *logStream) send(ctx context.Context, key isolde.SessionKey, log *session.LogReader) {
 	defer log.Close()
 	name := agentName(key.Runtime)
+	wanted := newRequestFilter(log, st.request)
 	for ctx.Err() == nil {
 		// Asked before the log is read: what an ended session wrote is all there.
 		_, err := st.h.Sessions.Session(key)
 		running := st.follow && err == nil
 		for {
+			at := log.Offset()
 			line, err := log.Next(!running)
 			if errors.Is(err, io.EOF) {
 				break
 			}
 			if err != nil {
 				return
+			}
+			if !wanted.match(at, line) {
+				continue
 			}
 			st.mu.Lock()
 			st.out.write(LogLine{Agent: name, Session: key.Session, Line: line})

@@ -25,7 +25,7 @@ func (b *bed) use(t *testing.T, agent isolde.RuntimeID, user string, from, to in
 		if err != nil {
 			t.Fatal(err)
 		}
-		lease.SetUser(user)
+		lease.Identify("", user)
 		lease.Release()
 		keys = append(keys, key)
 	}

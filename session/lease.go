@@ -13,15 +13,21 @@ import (
 type Lease struct {
 	s        *session
 	released bool
+	request  string // empty: not identified
+	began    time.Time
 }
 
 // RoundTrip sends an HTTP request to the agent's port; scheme and host of the
 // URL are filled in. The answer's body must be read or closed before Release.
 func (l *Lease) RoundTrip(req *http.Request) (*http.Response, error) { return l.s.wire.RoundTrip(req) }
 
-// SetUser tells the session who its request says it is of; the first that says
-// so is the session's user.
-func (l *Lease) SetUser(user string) { l.s.setUser(user) }
+// Identify tells the session which request the lease is of, for its log, and
+// who that says it is of: the first user that is named is the session's. A
+// request id has no spaces; either may be empty.
+func (l *Lease) Identify(request, user string) {
+	l.s.setUser(user)
+	l.request, l.began = request, time.Now()
+}
 
 // Context ends when the session's end begins.
 func (l *Lease) Context() context.Context { return l.s.life }
@@ -65,7 +71,11 @@ func (l *Lease) AgentError(e isolde.AgentError) { l.s.agentError(e) }
 func (l *Lease) Release() {
 	if !l.released {
 		l.released = true
-		l.s.used.move(time.Now())
+		now := time.Now()
+		l.s.used.move(now)
+		if l.request != "" {
+			l.s.log.index.request(ranRequest{l.request, l.began, now})
+		}
 		l.s.gate.leave()
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/isolde-run/isolde"
@@ -27,7 +29,13 @@ const (
 type Log struct {
 	path    string
 	trimmed int64 // everything before it is punched out
+	index   logIndex
 }
+
+func newLog(path string) *Log { return &Log{path: path, index: logIndex{path: indexPath(path)}} }
+
+// indexPath is where the index of a log is.
+func indexPath(log string) string { return strings.TrimSuffix(log, ".log") + ".times" }
 
 // LogPath is the file with the output of a session.
 func (m *Manager) LogPath(key isolde.SessionKey) string {
@@ -65,6 +73,7 @@ func (m *Manager) removeOldLogs() {
 	for _, f := range files {
 		if fi, err := os.Stat(f); err == nil && time.Since(fi.ModTime()) > keepLogs {
 			os.Remove(f)
+			os.Remove(indexPath(f))
 		}
 	}
 }
@@ -79,7 +88,7 @@ func (m *Manager) OpenLog(key isolde.SessionKey) (*LogReader, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open log: %w", err)
 	}
-	return &LogReader{f: f}, nil
+	return &LogReader{f: f, index: indexPath(f.Name())}, nil
 }
 
 func (l *Log) open() error {
@@ -128,10 +137,11 @@ func (l *Log) tail(from int64, limit int64) string {
 	return string(bytes.TrimSpace(b))
 }
 
-// trim frees the disk of all but the last keepLog bytes once the log holds
-// more than maxLog.
-func (l *Log) trim() {
+// tend keeps the log's index, and frees the disk of all but the last keepLog
+// bytes once the log holds more than maxLog. Only the actor calls it.
+func (l *Log) tend(now time.Time) {
 	size := l.Size()
+	l.index.write(now, size)
 	if size-l.trimmed <= maxLog {
 		return
 	}
@@ -153,9 +163,10 @@ func (l *Log) trim() {
 
 // LogReader reads a log by lines.
 type LogReader struct {
-	f    *os.File
-	at   int64
-	rest []byte
+	f     *os.File
+	index string
+	at    int64
+	rest  []byte
 }
 
 // Close closes the log.
@@ -197,6 +208,40 @@ func (r *LogReader) SeekTail(n int) error {
 	}
 	r.at = first
 	return nil
+}
+
+// SeekSince moves to what was written since a time, or a ping interval before.
+func (r *LogReader) SeekSince(t time.Time) error {
+	fi, err := r.f.Stat()
+	if err != nil {
+		return err
+	}
+	at := readLogIndex(r.index).before(t)
+	if at > fi.Size() { // the log was begun anew
+		at = 0
+	}
+	r.at, r.rest = max(at, firstData(r.f)), nil
+	return nil
+}
+
+// Request tells which part of the log was written while an invocation ran,
+// give or take a ping interval: from an offset to another, -1 for the end.
+// others are the invocations that ran then as well. It is not ok if the log
+// does not know the invocation, as when it is not over yet.
+func (r *LogReader) Request(id string) (from, to int64, others []string, ok bool) {
+	m := readLogIndex(r.index)
+	i := slices.IndexFunc(m.ran, func(x ranRequest) bool { return x.id == id })
+	if i < 0 {
+		return 0, 0, nil, false
+	}
+	from, to = m.before(m.ran[i].began), m.after(m.ran[i].ended)
+	for j, x := range m.ran {
+		last := m.after(x.ended)
+		if j != i && m.before(x.began) < to && (last < 0 || last > from) {
+			others = append(others, x.id)
+		}
+	}
+	return from, to, others, true
 }
 
 // SeekTo moves to an offset that [LogReader.Offset] returned.

@@ -7,13 +7,14 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
 
-func newLog(t *testing.T, text string) (*Log, *LogReader) {
+func writtenLog(t *testing.T, text string) (*Log, *LogReader) {
 	t.Helper()
-	l := &Log{path: filepath.Join(t.TempDir(), "runtime", "session.log")}
+	l := newLog(filepath.Join(t.TempDir(), "runtime", "session.log"))
 	if err := l.open(); err != nil {
 		t.Fatal(err)
 	}
@@ -22,7 +23,7 @@ func newLog(t *testing.T, text string) (*Log, *LogReader) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &LogReader{f: f}
+	r := &LogReader{f: f, index: indexPath(l.path)}
 	t.Cleanup(func() { r.Close() })
 	return l, r
 }
@@ -69,7 +70,7 @@ func TestTail(t *testing.T) {
 		{"\n\n", 1, []string{""}},
 		{strings.Repeat("x", 40<<10) + "\ny\n", 2, []string{strings.Repeat("x", 40<<10), "y"}},
 	} {
-		_, r := newLog(t, test.text)
+		_, r := writtenLog(t, test.text)
 		if err := r.SeekTail(test.n); err != nil {
 			t.Fatal(err)
 		}
@@ -80,7 +81,7 @@ func TestTail(t *testing.T) {
 }
 
 func TestLineIsHeldBackUntilItIsWhole(t *testing.T) {
-	l, r := newLog(t, "one\ntw")
+	l, r := writtenLog(t, "one\ntw")
 	if diff := cmp.Diff([]string{"one"}, readAll(t, r, false)); diff != "" {
 		t.Error(diff)
 	}
@@ -97,7 +98,7 @@ func TestLineIsHeldBackUntilItIsWhole(t *testing.T) {
 
 func TestLongLineLosesNothing(t *testing.T) {
 	long := strings.Repeat("0123456789", maxLine/5)
-	_, r := newLog(t, long+"\nend\n")
+	_, r := writtenLog(t, long+"\nend\n")
 	lines := readAll(t, r, true)
 	if got := strings.Join(lines, ""); got != long+"end" || len(lines) < 3 {
 		t.Errorf("%d lines with %d bytes, want %d bytes", len(lines), len(got), len(long)+3)
@@ -105,11 +106,11 @@ func TestLongLineLosesNothing(t *testing.T) {
 }
 
 func TestLogIsBoundedOnDisk(t *testing.T) {
-	l, r := newLog(t, "")
+	l, r := writtenLog(t, "")
 	line := strings.Repeat("x", 1<<20-1) + "\n"
 	for range 3 * maxLog >> 20 {
 		write(t, l, line)
-		l.trim()
+		l.tend(time.Now())
 	}
 	write(t, l, "the end\n")
 	if used := blocks(t, l.path); used > maxLog+keepLog {
@@ -130,7 +131,7 @@ func TestLogIsBoundedOnDisk(t *testing.T) {
 }
 
 func TestOwnLines(t *testing.T) {
-	l, r := newLog(t, "agent\n")
+	l, r := writtenLog(t, "agent\n")
 	l.Append("session ended")
 	if diff := cmp.Diff([]string{"agent", "isolde: session ended"}, readAll(t, r, true)); diff != "" {
 		t.Error(diff)

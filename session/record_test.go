@@ -51,7 +51,7 @@ func TestUserIsWhoNamedItselfFirst(t *testing.T) {
 	inBubble(t, sandboxtest.Script{}, func(t *testing.T, b *bed) {
 		for _, user := range []string{"", "ann", "bob", ""} {
 			l := b.acquire(key)
-			l.SetUser(user)
+			l.Identify("", user)
 			l.Release()
 		}
 		b.m.Close()

@@ -83,7 +83,7 @@ func (e end) clause() string {
 func (m *Manager) newSession(key isolde.SessionKey, v isolde.VersionNumber, l isolde.Lifecycle, port int) *session {
 	s := &session{
 		m: m, key: key, version: v, lifecycle: l, port: port,
-		log:       &Log{path: m.LogPath(key)},
+		log:       newLog(m.LogPath(key)),
 		startedAt: time.Now(),
 		ready:     make(chan struct{}),
 		ending:    make(chan struct{}),
@@ -168,7 +168,7 @@ func (s *session) live() {
 				recorded = at
 				s.record(time.Time{})
 			}
-			s.log.trim()
+			s.log.tend(now)
 		case <-s.m.actors.Done():
 			s.record(time.Time{})
 			s.wire.close()
@@ -187,6 +187,7 @@ func (s *session) fail(err error) {
 	e := isolde.AsError(err)
 	s.m.cfg.Logger.Warn("session did not start", "runtime", s.key.Runtime, "session", s.key.Session, "err", err, "cause", e.Err)
 	s.log.Append("session did not start: " + e.Error())
+	s.log.tend(time.Now())
 	s.m.cfg.Metrics.SessionEnded(isolde.EndFailed)
 	s.mu.Lock()
 	if s.lastError == nil {
@@ -211,6 +212,7 @@ func (s *session) finish(e end, grace time.Duration) {
 	s.usedStorage()
 	log.Info("session ended", "reason", e.reason, "dur", time.Since(s.startedAt))
 	s.log.Append("session ended: " + e.clause())
+	s.log.tend(time.Now())
 	s.m.cfg.Metrics.SessionEnded(e.cause)
 	s.m.forget(s, s.record(time.Now()))
 	close(s.gone)

@@ -282,7 +282,14 @@ func (s *fakeServer) publish(w io.Writer, d operator.Deployment) {
 func (s *fakeServer) logs(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
 	if q.Get("tail") != "0" {
-		for i, text := range []string{"starting", "tail " + q.Get("tail")} {
+		second := "tail " + q.Get("tail")
+		if q.Get("since") != "" {
+			second = "since " + q.Get("since")
+		}
+		if q.Get("request") != "" {
+			second = "request " + q.Get("request")
+		}
+		for i, text := range []string{"starting", second} {
 			session := isolde.SessionID(fmt.Sprintf("%08d-0000-0000-0000-000000000000", i+1))
 			if want := q.Get("session"); want == "" || want == string(session) {
 				encode(w, operator.LogLine{Agent: "weather", Session: session, Line: text})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,7 @@ import (
 
 func (a *app) logsCommand() *cobra.Command {
 	var o operator.LogOptions
-	var session string
+	var session, since string
 	c := &cobra.Command{
 		Use:   "logs [AGENT]",
 		Short: "Print what agents wrote to stdout and stderr",
@@ -22,11 +23,25 @@ func (a *app) logsCommand() *cobra.Command {
 
 Without AGENT it is the agent of the isolde.yaml in this folder, else all agents. Lines
 begin with the session they came from, unless --session names it. -o json prints an
-object for each line.`,
+object for each line.
+
+--request prints what is of one invocation, whose id is in its answer's
+X-Amzn-RequestId: the lines that name it, as those of AWS's SDKs do, and what was
+written while it ran, to 2 s, unless it names another. Output has no times of its
+own: --since is to 2 s as well.`,
+		Example: `  isolde logs -f --since 10m
+  isolde logs --request 0b5aef58-6b09-4f2c-8b0e-1a43f5b3c9a1`,
 		Args:              arguments(0, 1),
 		ValidArgsFunction: a.completeAgents,
 		RunE: func(c *cobra.Command, args []string) error {
 			o.Agent = optional(args, 0, "")
+			var err error
+			if o.Since, err = sinceTime(since, time.Now()); err != nil {
+				return err
+			}
+			if since != "" && c.Flags().Changed("tail") {
+				return isolde.Errorf(isolde.CodeInvalid, "--since and --tail were both given").WithHint("leave one of them out")
+			}
 			return a.logs(c.Context(), o, session)
 		},
 	}
@@ -35,7 +50,24 @@ object for each line.`,
 	c.Flags().BoolVarP(&o.Follow, "follow", "f", false, "go on until Ctrl-C")
 	c.Flags().StringVar(&session, "session", "", "output of this `session` only; the beginning of an id is enough")
 	c.Flags().IntVar(&o.Tail, "tail", 0, "`lines` from the end of each session's output, -1 for all (default 200)")
+	c.Flags().StringVar(&since, "since", "", "what was written since a `time`, such as 10m (ago) or 2026-11-22T18:30:00Z")
+	c.Flags().StringVar(&o.Request, "request", "", "what is of the request with this `id`")
 	return c
+}
+
+// sinceTime reads a time, or how long ago it was.
+func sinceTime(s string, now time.Time) (time.Time, error) {
+	if s == "" {
+		return time.Time{}, nil
+	}
+	if ago, err := time.ParseDuration(s); err == nil && ago > 0 {
+		return now.Add(-ago), nil
+	}
+	t, err := time.Parse(time.RFC3339, s)
+	if err != nil {
+		return t, isolde.Errorf(isolde.CodeInvalid, "--since %q is neither a duration nor a time", s).WithHint("for example 10m, 24h or 2026-11-22T18:30:00Z")
+	}
+	return t, nil
 }
 
 func (a *app) logs(ctx context.Context, o operator.LogOptions, session string) error {
