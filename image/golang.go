@@ -54,10 +54,10 @@ func (*golang) code(ctx context.Context, b *build) (layer, error) {
 // goSource names what only the compiler needs.
 func goSource(name string) bool {
 	switch name {
-	case "go.mod", "go.sum", "go.work", "go.work.sum", "vendor", goBinary:
+	case "go.mod", "go.sum", "go.work", "go.work.sum", "vendor", localModules, goBinary:
 		return true
 	}
-	return strings.HasSuffix(name, ".go") || strings.HasPrefix(name, "vendor/")
+	return strings.HasSuffix(name, ".go") || strings.HasPrefix(name, "vendor/") || strings.HasPrefix(name, localModules+"/")
 }
 
 // compileGo builds the agent's package where it is, so that it may belong to

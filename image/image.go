@@ -80,5 +80,6 @@ func UnpackZip(r io.ReaderAt, size int64, dir string, limit int64) error {
 // Pack writes the folder as a tar stream, without what a build never needs
 // (.git, virtual environments, node_modules, caches) and what .isoldeignore
 // names. Entries are sorted and carry no owner or time, so that equal folders
-// give equal streams.
+// give equal streams. Go modules of other folders that a go.mod replaces others
+// with come last, and the go.mod finds them there.
 func Pack(w io.Writer, dir string) error { return pack(w, dir) }

@@ -11,13 +11,22 @@ import (
 
 func pack(w io.Writer, dir string) error {
 	out := tar.NewWriter(w)
-	err := walkSource(dir, func(e sourceEntry) error {
-		if err := packEntry(out, e); err != nil {
+	var modules []localModule
+	err := walkSource(dir, func(e sourceEntry) (err error) {
+		if e.name == "go.mod" && e.mode.IsRegular() {
+			modules, err = packGoMod(out, dir, e)
+		} else {
+			err = packEntry(out, e)
+		}
+		if err != nil {
 			return fmt.Errorf("pack %s: %w", e.name, err)
 		}
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	if err := packLocalModules(out, modules); err != nil {
 		return err
 	}
 	return out.Close()
