@@ -161,7 +161,7 @@ func (a *App) shutdown(ctx context.Context, server *http.Server) error {
 // ServeHTTP serves one request of the contract, without OnStart and OnStop.
 func (a *App) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	a.init()
-	ctx := NewContext(r.Context(), newCall(a, r))
+	ctx := NewContext(r.Context(), a.Call(r.Header))
 	a.mux.ServeHTTP(w, r.WithContext(ctx))
 }
 

@@ -53,9 +53,8 @@ func NewContext(ctx context.Context, call Call) context.Context {
 	return context.WithValue(ctx, callKey{}, call)
 }
 
-// newCall reads the headers of the contract.
-func newCall(app *App, r *http.Request) Call {
-	h := r.Header
+// Call reads the headers of a request, for handlers of [App.Routes] that lose its context.
+func (a *App) Call(h http.Header) Call {
 	call := Call{
 		SessionID:         h.Get(headerSession),
 		RequestID:         h.Get(headerRequest),
@@ -63,7 +62,7 @@ func newCall(app *App, r *http.Request) Call {
 		WorkloadToken:     h.Get(headerIdentity),
 		OAuth2CallbackURL: h.Get(headerCallback),
 		Header:            forwarded(h),
-		app:               app,
+		app:               a,
 	}
 	if call.RequestID == "" {
 		call.RequestID = newID()

@@ -1,0 +1,25 @@
+module github.com/isolde-run/isolde/agent/protocols
+
+go 1.25.0
+
+require (
+	github.com/a2aproject/a2a-go/v2 v2.2.0
+	github.com/isolde-run/isolde/agent v0.1.0
+	github.com/modelcontextprotocol/go-sdk v1.8.0
+)
+
+require (
+	github.com/google/jsonschema-go v0.4.3 // indirect
+	github.com/google/uuid v1.6.0 // indirect
+	github.com/segmentio/asm v1.1.3 // indirect
+	github.com/segmentio/encoding v0.5.4 // indirect
+	github.com/yosida95/uritemplate/v3 v3.0.2 // indirect
+	golang.org/x/mod v0.33.0 // indirect
+	golang.org/x/oauth2 v0.35.0 // indirect
+	golang.org/x/sync v0.20.0 // indirect
+	golang.org/x/sys v0.41.0 // indirect
+	golang.org/x/time v0.15.0 // indirect
+)
+
+// In this repository; it has no meaning for who requires this module.
+replace github.com/isolde-run/isolde/agent => ../
