@@ -1,59 +1,34 @@
-// Command go-hello is an agent on the plain AgentCore contract, with nothing
-// but the standard library: POST /invocations and GET /ping on port 8080.
-//
-// It counts its invocations in memory and keeps a notes file, to show that
-// both belong to one session.
+// Command go-hello is an agent on Isolde's SDK for Go. It counts its
+// invocations in memory and keeps a notes file, to show that both belong to one
+// session.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
+	"iter"
 	"log/slog"
 	"net/http"
 	"os"
-	"os/signal"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
+
+	"github.com/isolde-run/isolde/agent"
 )
 
-const sessionHeader = "X-Amzn-Bedrock-AgentCore-Runtime-Session-Id"
-
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := run(ctx); err != nil {
-		slog.Error("serve", "err", err)
-		os.Exit(1)
-	}
-}
-
-// run serves the agent until ctx ends, and lets calls finish for five seconds.
-func run(ctx context.Context) error {
-	agent := &Agent{Notes: "notes.txt", Pause: 20 * time.Millisecond, Started: time.Now()}
-	server := &http.Server{Addr: ":8080", Handler: agent.Handler(), ReadHeaderTimeout: 10 * time.Second}
-	failed := make(chan error, 1)
-	go func() { failed <- server.ListenAndServe() }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	grace, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	return server.Shutdown(grace)
+	a := &Agent{Notes: "notes.txt", Pause: 20 * time.Millisecond}
+	agent.Main(a.Invoke)
 }
 
 // Agent answers prompts. It lives as long as the sandbox of its session.
 type Agent struct {
-	Notes   string        // path of the notes file
-	Pause   time.Duration // before each streamed word
-	Started time.Time     // since when it is healthy
+	Notes string        // path of the notes file
+	Pause time.Duration // before each streamed word
 
-	mu    sync.Mutex
+	mu    sync.Mutex // calls of a session may run at the same time
 	count int
 }
 
@@ -71,43 +46,27 @@ type Answer struct {
 	Session string   `json:"session,omitempty"`
 }
 
-// Handler serves the two paths of the contract.
-func (a *Agent) Handler() http.Handler {
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST /invocations", a.invoke)
-	mux.HandleFunc("GET /ping", a.ping)
-	return mux
-}
-
-// ping says that the agent is well, and since when: the status never changes
-// here, and a time that advanced at every ping would keep an idle session
-// alive for ever.
-func (a *Agent) ping(w http.ResponseWriter, _ *http.Request) {
-	writeJSON(w, http.StatusOK, map[string]any{"status": "Healthy", "time_of_last_update": a.Started.Unix()})
-}
-
-func (a *Agent) invoke(w http.ResponseWriter, r *http.Request) {
-	var req Request
-	if err := json.NewDecoder(r.Body).Decode(&req); err != nil {
-		writeError(w, http.StatusBadRequest, `the payload must be JSON such as {"prompt": "hello"}: `+err.Error())
-		return
+// Invoke is the entry point. It takes the request itself, in place of
+// agent.Handle's payload, since it looks at the Accept header.
+func (a *Agent) Invoke(ctx context.Context, r *http.Request) (any, error) {
+	var in Request
+	if err := agent.Decode(ctx, r.Body, &in); err != nil {
+		return nil, err
 	}
-	answer, err := a.answer(req.Prompt)
+	answer, err := a.answer(in.Prompt)
 	if err != nil {
-		slog.Error("answer", "err", err)
-		writeError(w, http.StatusInternalServerError, err.Error())
-		return
+		return nil, err
 	}
+	answer.Session = agent.FromContext(ctx).SessionID
+	slog.InfoContext(ctx, "answered", "count", answer.Count) // see: isolde logs
 	stream := prefersStream(r.Header.Get("Accept"))
-	if req.Stream != nil {
-		stream = *req.Stream
+	if in.Stream != nil {
+		stream = *in.Stream
 	}
 	if stream {
-		a.stream(w, r, answer.Answer)
-		return
+		return agent.Seq(a.words(ctx, answer.Answer)), nil
 	}
-	answer.Session = r.Header.Get(sessionHeader)
-	writeJSON(w, http.StatusOK, answer)
+	return answer, nil
 }
 
 // answer does what the prompt says. "note: milk" writes milk down.
@@ -129,6 +88,22 @@ func (a *Agent) answer(prompt string) (Answer, error) {
 	return Answer{Answer: text, Count: a.count, Notes: notes}, nil
 }
 
+// words yields the text word by word, as a model would.
+func (a *Agent) words(ctx context.Context, text string) iter.Seq2[string, error] {
+	return func(yield func(string, error) bool) {
+		for word := range strings.SplitAfterSeq(text, " ") {
+			select {
+			case <-ctx.Done(): // the caller went away
+				return
+			case <-time.After(a.Pause):
+			}
+			if !yield(word, nil) {
+				return
+			}
+		}
+	}
+}
+
 func (a *Agent) append(note string) error {
 	f, err := os.OpenFile(a.Notes, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
@@ -147,33 +122,6 @@ func (a *Agent) read() ([]string, error) {
 		return nil, fmt.Errorf("read notes: %w", err)
 	}
 	return strings.Split(strings.TrimSuffix(string(data), "\n"), "\n"), nil
-}
-
-// stream sends the text as server-sent events: a JSON string a word, as the
-// official SDK for Python does, each flushed at once.
-func (a *Agent) stream(w http.ResponseWriter, r *http.Request, text string) {
-	w.Header().Set("Content-Type", "text/event-stream")
-	flusher := http.NewResponseController(w)
-	for word := range strings.SplitAfterSeq(text, " ") {
-		select {
-		case <-r.Context().Done(): // the caller went away
-			return
-		case <-time.After(a.Pause):
-		}
-		data, _ := json.Marshal(word) // a string cannot fail
-		fmt.Fprintf(w, "data: %s\n\n", data)
-		flusher.Flush()
-	}
-}
-
-func writeJSON(w http.ResponseWriter, status int, v any) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	json.NewEncoder(w).Encode(v)
-}
-
-func writeError(w http.ResponseWriter, status int, message string) {
-	writeJSON(w, status, map[string]string{"error": message})
 }
 
 // prefersStream reports whether an Accept header names event streams, and
