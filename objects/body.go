@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/johannesboyne/gofakes3"
+
+	"github.com/isolde-run/isolde"
 )
 
 // The checksums that are computed, by the name of their header. SDKs send one
@@ -111,6 +113,9 @@ func (b *body) Read(p []byte) (int, error) {
 	var f *fault
 	if !errors.As(err, &f) {
 		f = faultf(gofakes3.ErrIncompleteBody, "the connection broke off in the body").because(err)
+		if e, ok := errors.AsType[*isolde.Error](err); ok { // of who checks the signature
+			f = faultf(codeHashDiffers, "%s", e.Error())
+		}
 	}
 	b.call.fault = f
 	return n, f
