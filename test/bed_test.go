@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/auth"
 	"github.com/isolde-run/isolde/internal/cli"
 	"github.com/isolde-run/isolde/internal/need"
 	"github.com/isolde-run/isolde/operator"
@@ -63,6 +64,7 @@ type bed struct {
 	server  *exec.Cmd
 	client  *operator.Client
 	flags   []string
+	key     *auth.Key // that commands sign with; nil: none
 }
 
 // forEachDriver runs a test against a server of each driver that needs no
@@ -88,12 +90,18 @@ func cacheDir() string {
 
 func newBed(t *testing.T, driver string, flags ...string) *bed {
 	t.Helper()
+	return newBedFor(t, nil, driver, flags...)
+}
+
+// newBedFor is newBed with a key for those who look after the server.
+func newBedFor(t *testing.T, key *auth.Key, driver string, flags ...string) *bed {
+	t.Helper()
 	runsc := ""
 	if driver == "gvisor" {
 		runsc = need.GVisor(t)
 	}
 	need.NetNS(t)
-	b := &bed{t: t, driver: driver, data: t.TempDir(), flags: flags}
+	b := &bed{t: t, driver: driver, data: t.TempDir(), flags: flags, key: key}
 	if runsc != "" {
 		b.flags = append(b.flags, "--runsc", runsc)
 	}
@@ -193,7 +201,21 @@ func (b *bed) start() {
 		_ = b.server.Wait()
 		b.t.Fatalf("server did not start:\n%s", b.log)
 	}
-	b.client = &operator.Client{URL: b.url, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	b.client = &operator.Client{URL: b.url, HTTP: &http.Client{Transport: withPassword{b.key, &http.Transport{DisableKeepAlives: true}}}}
+}
+
+// withPassword sends a key as user name and password.
+type withPassword struct {
+	key *auth.Key
+	*http.Transport
+}
+
+func (p withPassword) RoundTrip(req *http.Request) (*http.Response, error) {
+	if p.key != nil {
+		req = req.Clone(req.Context())
+		req.SetBasicAuth(p.key.ID, string(p.key.Secret))
+	}
+	return p.Transport.RoundTrip(req)
 }
 
 // stop ends the server with a signal and waits for it.
@@ -213,7 +235,7 @@ func (b *bed) stop(signal syscall.Signal) {
 func (b *bed) isolde(args ...string) (stdout, stderr string, exit int) {
 	b.t.Helper()
 	cmd := command(b.t, b.data, args...)
-	cmd.Env = append(cmd.Env, "ISOLDE_SERVER="+b.url)
+	cmd.Env = append(append(cmd.Env, "ISOLDE_SERVER="+b.url), credentials(b.key)...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	err := cmd.Run()
@@ -221,6 +243,14 @@ func (b *bed) isolde(args ...string) (stdout, stderr string, exit int) {
 		b.t.Fatal(err)
 	}
 	return out.String(), errs.String(), cmd.ProcessState.ExitCode()
+}
+
+// credentials are the variables that have AWS's clients sign with a key.
+func credentials(k *auth.Key) []string {
+	if k == nil {
+		return nil
+	}
+	return []string{"AWS_ACCESS_KEY_ID=" + k.ID, "AWS_SECRET_ACCESS_KEY=" + string(k.Secret)}
 }
 
 // mustIsolde is isolde for a command that must succeed.

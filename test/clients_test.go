@@ -122,9 +122,9 @@ func copyFile(t *testing.T, from, to string) {
 func (c client) run(t *testing.T, b *bed, args ...string) []line {
 	t.Helper()
 	cmd := exec.Command(c.argv[0], append(c.argv[1:], args...)...)
-	cmd.Env = append(append(os.Environ(), c.env...),
+	cmd.Env = append(append(os.Environ(),
 		"AWS_ENDPOINT_URL_BEDROCK_AGENTCORE="+b.url, "AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1",
-		"AWS_ACCESS_KEY_ID=any", "AWS_SECRET_ACCESS_KEY=any", "AWS_EC2_METADATA_DISABLED=true")
+		"AWS_ACCESS_KEY_ID=any", "AWS_SECRET_ACCESS_KEY=any", "AWS_EC2_METADATA_DISABLED=true"), c.env...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	out, _ := cmd.Output() // a failed call is a line
