@@ -76,7 +76,11 @@ func benchmarkBulk(b *testing.B, driver string) {
 
 // move makes a call and reads the whole answer, which must have so many bytes.
 func (c *client) move(body []byte, back int64, buf []byte) (time.Duration, error) {
-	request := c.request(body)
+	return c.moveAll(c.request(body), back, buf)
+}
+
+// moveAll is move for a request that is ready to be sent.
+func (c *client) moveAll(request []byte, back int64, buf []byte) (time.Duration, error) {
 	t0 := time.Now()
 	resp, _, err := c.do(request)
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/auth"
 	"github.com/isolde-run/isolde/internal/need"
 	"github.com/isolde-run/isolde/operator"
 	"github.com/isolde-run/isolde/sandbox"
@@ -34,7 +35,8 @@ type server struct {
 	driver string
 	dir    string // its data directory
 	client operator.Client
-	net    string // folder of its network; "" before the first session
+	net    string    // folder of its network; "" before the first session
+	key    *auth.Key // that it asks for; nil: none
 	left   *sandboxtest.Leftovers
 }
 
@@ -43,12 +45,23 @@ type server struct {
 // it is checked that nothing is left of them.
 func startServer(b *testing.B, driver string) *server {
 	b.Helper()
+	return startServerFor(b, driver, nil)
+}
+
+// startServerFor starts a server that asks for a key.
+func startServerFor(b *testing.B, driver string, key *auth.Key) *server {
+	b.Helper()
 	need.Root(b)
 	need.NetNS(b)
-	s := &server{driver: driver, dir: tempDir(b)}
+	s := &server{driver: driver, dir: tempDir(b), key: key}
 	args := []string{"serve", "--listen", "127.0.0.1:0", "--data-dir", s.dir, "--driver", driver}
 	if driver == "gvisor" {
 		args = append(args, "--runsc", need.GVisor(b))
+	}
+	if key != nil {
+		if err := auth.AddToFile(filepath.Join(s.dir, "keys.yaml"), key); err != nil { // where a server looks
+			b.Fatal(err)
+		}
 	}
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -58,8 +71,10 @@ func startServer(b *testing.B, driver string) *server {
 	if err := os.MkdirAll(images, 0o755); err != nil {
 		b.Fatal(err)
 	}
-	if err := os.Symlink(images, filepath.Join(s.dir, "images")); err != nil {
-		b.Fatal(err)
+	if key == nil { // another server beside this one would remove what it does not use
+		if err := os.Symlink(images, filepath.Join(s.dir, "images")); err != nil {
+			b.Fatal(err)
+		}
 	}
 	s.left = sandboxtest.Watch(filepath.Join(s.dir, "sandboxes"))
 	b.Cleanup(func() { // once the server has ended
@@ -69,13 +84,27 @@ func startServer(b *testing.B, driver string) *server {
 		}
 	})
 	s.process = startProcess(b, roleServer, s.dir, args)
-	s.client = operator.Client{URL: s.url, HTTP: &http.Client{Transport: &http.Transport{DisableKeepAlives: true}}}
+	s.client = operator.Client{URL: s.url, HTTP: &http.Client{Transport: &withKey{http.Transport{DisableKeepAlives: true}, key}}}
 	b.Cleanup(func() {
 		if _, err := s.client.StopSessions(context.Background(), operator.SessionFilter{}); err != nil {
 			b.Error(err)
 		}
 	})
 	return s
+}
+
+// withKey sends a key, if there is one.
+type withKey struct {
+	http.Transport
+	key *auth.Key
+}
+
+func (t *withKey) RoundTrip(r *http.Request) (*http.Response, error) {
+	if t.key != nil {
+		r = r.Clone(r.Context())
+		r.SetBasicAuth(t.key.ID, string(t.key.Secret))
+	}
+	return t.Transport.RoundTrip(r)
 }
 
 // tempDir is a folder with a short name, as paths of sockets need one.
@@ -103,6 +132,9 @@ func (s *server) deploy(folder string) string {
 	}
 	cmd := exec.Command(exe, "deploy", folder, "-o", "json", "--server", s.url)
 	cmd.Env = append(os.Environ(), roleVar+"="+roleServer, socketVar+"="+filepath.Join(s.dir, "deploy.sock"), "XDG_STATE_HOME="+s.dir)
+	if s.key != nil {
+		cmd.Env = append(cmd.Env, "AWS_ACCESS_KEY_ID="+s.key.ID, "AWS_SECRET_ACCESS_KEY="+string(s.key.Secret))
+	}
 	out, err := cmd.Output()
 	if err != nil {
 		text, _ := os.ReadFile(s.log)
@@ -123,7 +155,11 @@ func (s *server) session(path string) operator.Session {
 	id := isolde.NewSessionID()
 	c := dial(s.b, s.through(path, id))
 	defer c.close()
-	c.call(s.b, hello)
+	if s.key == nil {
+		c.call(s.b, hello)
+	} else if _, err := c.try(s.sign(c.request(hello), false)); err != nil {
+		s.b.Fatal(err)
+	}
 	got, err := s.client.Session(s.b.Context(), "", id)
 	if err != nil || got.Sandbox == "" {
 		s.b.Fatalf("session %+v: %v", got, err)
