@@ -19,9 +19,9 @@ import (
 	"github.com/isolde-run/isolde/internal/need"
 )
 
-// within runs f on a thread in a network namespace: sockets that f makes are
+// inNamespace runs f on a thread in a network namespace: sockets that f makes are
 // in it for good.
-func within(t *testing.T, ns netns.NsHandle, f func() error) {
+func inNamespace(t *testing.T, ns netns.NsHandle, f func() error) {
 	t.Helper()
 	done := make(chan error, 1)
 	go func() {
@@ -43,7 +43,7 @@ func twoMachines(t *testing.T) (server, client netns.NsHandle) {
 	need.NetNS(t)
 	make := func() netns.NsHandle {
 		made := netns.None()
-		within(t, current(t), func() (err error) {
+		inNamespace(t, current(t), func() (err error) {
 			made, err = netns.New()
 			return err
 		})
@@ -67,14 +67,14 @@ func twoMachines(t *testing.T) (server, client netns.NsHandle) {
 			return netlink.LinkSetUp(link)
 		}
 	}
-	within(t, server, func() error {
+	inNamespace(t, server, func() error {
 		cable := &netlink.Veth{LinkAttrs: netlink.LinkAttrs{Name: "cable"}, PeerName: "cable", PeerNamespace: netlink.NsFd(client)}
 		if err := netlink.LinkAdd(cable); err != nil {
 			return err
 		}
 		return up("cable", "192.0.2.1/24")()
 	})
-	within(t, client, up("cable", "192.0.2.2/24"))
+	inNamespace(t, client, up("cable", "192.0.2.2/24"))
 	return server, client
 }
 
@@ -110,7 +110,7 @@ func TestBeyondLoopbackWithKeysOnly(t *testing.T) {
 		need.NetNS(t)
 		ns, _ := twoMachines(t) // nobody is there
 		test.cfg.DataDir = t.TempDir()
-		within(t, ns, func() error {
+		inNamespace(t, ns, func() error {
 			s := New(test.cfg)
 			if err := s.Open(t.Context()); isolde.CodeOf(err) != isolde.CodeUnsupported || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("%s: %v", test.name, err)
@@ -129,7 +129,7 @@ func TestServingOtherMachines(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := New(Config{Listen: "0.0.0.0:0", Driver: "gvisor", Runsc: runsc, DataDir: t.TempDir(), Keys: keys, StopSessions: true})
-	within(t, server, func() error { return s.Open(context.Background()) })
+	inNamespace(t, server, func() error { return s.Open(context.Background()) })
 	t.Cleanup(func() {
 		if err := s.Close(); err != nil {
 			t.Error(err)
@@ -137,7 +137,7 @@ func TestServingOtherMachines(t *testing.T) {
 	})
 	_, port, _ := net.SplitHostPort(s.listener.Addr().String())
 	transport := &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, _, address string) (c net.Conn, err error) {
-		within(t, client, func() error {
+		inNamespace(t, client, func() error {
 			c, err = (&net.Dialer{}).DialContext(ctx, "tcp", address)
 			return nil
 		})
