@@ -124,7 +124,10 @@ func roundTrip(ctx context.Context, l *Lease, body string) (string, error) {
 	}
 	defer resp.Body.Close()
 	out, err := io.ReadAll(resp.Body)
-	return string(out), err
+	if err != nil {
+		return "", l.Failed(ctx, "request", "broke off its answer", err)
+	}
+	return string(out), nil
 }
 
 func (b *bed) sandbox() *sandboxtest.FakeSandbox {
