@@ -45,31 +45,33 @@ type scenario struct {
 
 // step is one thing that happens, some time after the last.
 type step struct {
-	What  string
-	Key   int
-	After time.Duration // a multiple of 10 ms
-	Takes time.Duration // of an invocation, a multiple of 10 ms; of a server's absence
-	Mood  mood
-	Start startMode
+	What     string
+	Key      int
+	After    time.Duration // a multiple of 10 ms
+	Takes    time.Duration // of an invocation, a multiple of 10 ms; of a server's absence
+	Mood     mood
+	Start    startMode
+	Stubborn bool
 }
 
-const modelKeys = 3
+const modelKeys = 2
 
 func drawStep(r *rapid.T) step {
 	pause := rapid.SampledFrom([]time.Duration{0, 10 * time.Millisecond, time.Second, 3 * time.Second, 20 * time.Second, 62 * time.Second, 110 * time.Second})
 	return step{
-		What:  rapid.SampledFrom([]string{"invoke", "invoke", "invoke", "stream", "stop", "mood", "mood", "start", "exit", "crash", "restart", "wait"}).Draw(r, "what"),
-		Key:   rapid.IntRange(0, modelKeys-1).Draw(r, "key"),
-		After: pause.Draw(r, "after"),
-		Takes: pause.Draw(r, "takes"),
-		Mood:  mood(rapid.IntRange(0, int(moods)-1).Draw(r, "mood")),
-		Start: startMode(rapid.IntRange(0, int(startModes)-1).Draw(r, "start")),
+		What:     rapid.SampledFrom([]string{"invoke", "invoke", "invoke", "stream", "stop", "mood", "mood", "mood", "mood", "start", "exit", "crash", "restart", "wait"}).Draw(r, "what"),
+		Key:      rapid.IntRange(0, modelKeys-1).Draw(r, "key"),
+		After:    pause.Draw(r, "after"),
+		Takes:    pause.Draw(r, "takes"),
+		Mood:     mood(rapid.IntRange(0, int(moods)-1).Draw(r, "mood")),
+		Stubborn: rapid.Bool().Draw(r, "stubborn"),
+		Start:    startMode(rapid.IntRange(0, int(startModes)-1).Draw(r, "start")),
 	}
 }
 
 // String is for a failure's report.
 func (s step) String() string {
-	return fmt.Sprintf("%-7s key %d after %v takes %v mood %d start %d", s.What, s.Key, s.After, s.Takes, s.Mood, s.Start)
+	return fmt.Sprintf("%-7s key %d after %v takes %v mood %d start %d, stubborn %v", s.What, s.Key, s.After, s.Takes, s.Mood, s.Start, s.Stubborn)
 }
 
 // machine is the real thing beside its model.
@@ -83,8 +85,9 @@ type machine struct {
 	model model
 	keys  []isolde.SessionKey
 	store *frozenStore
-	start startMode
+	start step // how sandboxes start from now on
 	all   []*request
+	stops []*stopped
 
 	mu     sync.Mutex
 	agents map[isolde.SessionKey]*moodyAgent // the last of each session
@@ -183,8 +186,8 @@ func (m *machine) script(spec sandbox.Spec) sandboxtest.Script {
 	m.mu.Lock()
 	m.agents[key] = a
 	m.mu.Unlock()
-	script := sandboxtest.Script{Agent: a, OwnPing: true, StartDelay: startDelay}
-	switch m.start {
+	script := sandboxtest.Script{Agent: a, OwnPing: true, StartDelay: startDelay, IgnoreTerm: m.start.Stubborn}
+	switch m.start.Start {
 	case startsSlowly:
 		script.StartDelay = slowDelay
 	case startFails:
@@ -207,26 +210,24 @@ func (m *machine) do(s step) {
 	case "invoke", "stream":
 		m.send(s, key)
 	case "stop":
-		found := m.model.stop(key)
-		if err := m.m.Stop(m.t.Context(), key, isolde.EndOperator, "was stopped by a test"); found != (err == nil) {
-			m.t.Errorf("stop = %v; the model has it: %v", err, found)
-		}
+		m.stop(key)
 	case "mood":
-		if ms := m.model.sessions[key]; ms != nil && ms.begins.IsZero() {
+		if ms := m.model.sessions[key]; ms != nil && ms.runs() {
 			ms.mood = s.Mood
 			m.agents[key].mood.Store(int32(s.Mood))
 		}
 	case "start":
-		m.start, m.model.start = s.Start, s.Start
+		m.start, m.model.start, m.model.stubborn = s, s.Start, s.Stubborn
 	case "exit":
 		if ms := m.model.sessions[key]; ms != nil && ms.begins.IsZero() {
-			m.model.end(key, ms, outcome{isolde.CodeAgent, "exited with code 7"})
+			m.model.exit(key, ms)
 			m.sandboxOf(key).ExitWith(7)
 		}
 	case "crash":
 		m.store.dead.Store(true)
 		m.restart(s, true)
 	case "restart":
+		m.model.draining = true
 		ctx, cancel := context.WithTimeout(m.t.Context(), 20*time.Second)
 		err := m.m.Drain(ctx)
 		cancel()
@@ -263,6 +264,20 @@ func (m *machine) send(s step, key isolde.SessionKey) {
 	}()
 }
 
+// stopped is a call of Stop.
+type stopped struct {
+	found bool
+	got   chan error
+}
+
+// stop asks for a session's end. The call returns when its sandbox is gone,
+// but for a stubborn one that is after the next steps.
+func (m *machine) stop(key isolde.SessionKey) {
+	manager, s := m.m, &stopped{m.model.stop(key), make(chan error, 1)}
+	m.stops = append(m.stops, s)
+	go func() { s.got <- manager.Stop(context.Background(), key, isolde.EndOperator, "was stopped by a test") }()
+}
+
 // restart ends the server and begins the next one on its sandboxes.
 func (m *machine) restart(s step, killed bool) {
 	m.m.Close()
@@ -270,6 +285,7 @@ func (m *machine) restart(s step, killed bool) {
 	time.Sleep(s.Takes + 5*time.Millisecond)
 	m.store.dead.Store(false)
 	m.model.now = time.Now() // nothing happens without a server
+	m.model.draining = false
 	m.model.find()
 	m.open()
 	time.Sleep(5 * time.Millisecond)
@@ -353,6 +369,11 @@ func (r *request) compare() string {
 
 // leftovers says what is left when all sessions are over.
 func (m *machine) leftovers() string {
+	for _, s := range m.stops {
+		if err := <-s.got; s.found != (err == nil) && isolde.CodeOf(err) != isolde.CodeUnavailable {
+			return fmt.Sprintf("stop = %v; there was a session: %v", err, s.found)
+		}
+	}
 	if n := len(m.m.Sessions()); n > 0 {
 		return fmt.Sprintf("%d sessions live for ever", n)
 	}

@@ -14,11 +14,12 @@ import (
 type model struct {
 	idle, lifetime time.Duration
 	busyTimeout    time.Duration
-	start          startMode // of sandboxes from now on
+	start          startMode // of sandboxes from now on, as is
+	stubborn       bool
+	draining       bool
 
 	now      time.Time
 	sessions map[isolde.SessionKey]*modelSession
-	served   int // sandboxes that became healthy, so far
 }
 
 // startMode is how a sandbox starts.
@@ -35,6 +36,7 @@ const (
 	exitDelay    = 2001 * time.Millisecond
 	pingInterval = 2 * time.Second
 	pingTimeout  = 5 * time.Second
+	stopGrace    = 5 * time.Second
 )
 
 // mood is what an agent answers to pings.
@@ -49,11 +51,13 @@ const (
 )
 
 type modelSession struct {
-	mode    startMode
-	started time.Time
-	begins  time.Time // when the start is over; zero once it is
-	waiting []*request
-	inside  []*request
+	mode     startMode
+	stubborn bool // its agent ignores SIGTERM
+	started  time.Time
+	begins   time.Time  // when the start is over; zero once it is
+	gone     time.Time  // when its end is over; zero: it has not begun
+	waiting  []*request // for the start, or for the end
+	inside   []*request
 
 	mood       mood
 	saysBusy   bool // at its last answer
@@ -99,17 +103,20 @@ func (s *modelSession) lastActive() time.Time {
 func (m *model) invoke(r *request) {
 	s := m.sessions[r.key]
 	if s == nil {
-		s = &modelSession{mode: m.start, started: m.now, used: m.now}
+		s = &modelSession{mode: m.start, stubborn: m.stubborn, started: m.now, used: m.now}
 		delay := map[startMode]time.Duration{startsWell: startDelay, startsSlowly: slowDelay, startFails: startDelay, startExits: exitDelay}
 		s.begins = m.now.Add(delay[s.mode])
 		m.sessions[r.key] = s
 	}
-	if s.begins.IsZero() {
+	if s.runs() {
 		m.enter(s, r)
 	} else {
 		s.waiting = append(s.waiting, r)
 	}
 }
+
+// runs says whether requests may enter.
+func (s *modelSession) runs() bool { return s.begins.IsZero() && s.gone.IsZero() }
 
 func (m *model) enter(s *modelSession, r *request) {
 	r.ends = m.now.Add(r.takes)
@@ -127,7 +134,6 @@ func (m *model) begin(key isolde.SessionKey, s *modelSession) {
 		m.end(key, s, outcome{isolde.CodeAgent, "exited with code 3 before it was healthy"})
 		return
 	}
-	m.served++
 	s.begins, s.used = time.Time{}, m.now
 	for _, r := range s.waiting {
 		m.enter(s, r)
@@ -144,12 +150,41 @@ func (m *model) watch(s *modelSession) {
 	s.recorded = s.lastActive()
 }
 
-// end takes a session away; those in it and those that wait hear why.
+// end begins a session's end; those in it and those that wait hear why.
 func (m *model) end(key isolde.SessionKey, s *modelSession, why outcome) {
+	if len(s.inside) > 0 {
+		s.used = m.now
+	}
 	for _, r := range slices.Concat(s.waiting, s.inside) {
 		r.want = why
 	}
+	s.waiting, s.inside = nil, nil
+	if s.stubborn && s.begins.IsZero() {
+		s.gone = m.now.Add(stopGrace)
+		return
+	}
 	delete(m.sessions, key)
+}
+
+// remove is the end of a session's end: who waits for it starts it anew.
+func (m *model) remove(key isolde.SessionKey, s *modelSession) {
+	delete(m.sessions, key)
+	for _, r := range s.waiting {
+		if m.draining {
+			r.want = outcome{isolde.CodeUnavailable, "shutting down"}
+		} else {
+			m.invoke(r)
+		}
+	}
+}
+
+// exit is that the agent ends by itself.
+func (m *model) exit(key isolde.SessionKey, s *modelSession) {
+	if s.stubborn = false; s.gone.IsZero() {
+		m.end(key, s, outcome{isolde.CodeAgent, "exited with code 7"})
+	} else {
+		m.remove(key, s)
+	}
 }
 
 // stop is Manager.Stop.
@@ -157,6 +192,9 @@ func (m *model) stop(key isolde.SessionKey) (found bool) {
 	s := m.sessions[key]
 	if s == nil {
 		return false
+	}
+	if !s.gone.IsZero() {
+		return true
 	}
 	if s.begins.IsZero() {
 		m.end(key, s, outcome{isolde.CodeAgent, "was stopped by a test"})
@@ -177,7 +215,8 @@ func (m *model) advance(to time.Time) {
 		}
 		for key, s := range m.sessions {
 			consider(s.begins, func() { m.begin(key, s) })
-			if !s.begins.IsZero() {
+			consider(s.gone, func() { m.remove(key, s) })
+			if !s.runs() {
 				continue
 			}
 			for _, r := range s.inside {
@@ -265,7 +304,8 @@ func (m *model) answered(key isolde.SessionKey, s *modelSession, how mood) {
 // is killed forgets what it had not written.
 func (m *model) lose(killed bool) {
 	for key, s := range m.sessions {
-		if !s.begins.IsZero() {
+		if !s.runs() {
+			s.stubborn = false // it is killed
 			m.end(key, s, cut)
 			continue
 		}
@@ -281,13 +321,10 @@ func (m *model) lose(killed bool) {
 
 // find is the next server.
 func (m *model) find() {
-	for key, s := range m.sessions {
+	for _, s := range m.sessions {
 		s.used, s.kept = s.record.LastUsedAt, s.record.LastActiveAt
 		s.saysBusy, s.requests = s.record.Busy, s.record.Requests
 		m.watch(s)
-		if !m.now.Before(s.started.Add(m.lifetime)) {
-			m.end(key, s, cut)
-		}
 	}
 }
 
@@ -296,6 +333,8 @@ func (s *modelSession) state() isolde.SessionState {
 	switch {
 	case !s.begins.IsZero():
 		return isolde.SessionStarting
+	case !s.gone.IsZero():
+		return isolde.SessionStopping
 	case len(s.inside) > 0 || s.saysBusy:
 		return isolde.SessionActive
 	default:
