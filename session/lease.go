@@ -37,7 +37,7 @@ func (l *Lease) Session() isolde.Session { return l.s.snapshot() }
 
 // Failed turns an error of talking to the agent into the one the caller gets,
 // and records it for the agent's owner. If the agent has just exited or the
-// session is being stopped, it says so; else that the agent did what: "closed
+// session is being stopped, or the server shuts down, it says so; else that the agent did what: "closed
 // the connection without an answer".
 func (l *Lease) Failed(ctx context.Context, request, what string, err error) error {
 	s := l.s
@@ -49,6 +49,10 @@ func (l *Lease) Failed(ctx context.Context, request, what string, err error) err
 	defer wait.Stop()
 	select {
 	case <-s.ending:
+	case <-s.m.actors.Done():
+		if !isClosed(s.ending) { // the connection is the server's to cut
+			return errDraining()
+		}
 	case <-wait.C:
 	case <-ctx.Done():
 	}

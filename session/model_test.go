@@ -63,6 +63,7 @@ type modelSession struct {
 	saysBusy   bool // at its last answer
 	used, kept time.Time
 	requests   int64
+	uncounted  bool // a server was killed that may not have written how many
 	tick       time.Time
 	pong       time.Time // when the ping that runs is over; zero: none runs
 	good       time.Time
@@ -313,7 +314,7 @@ func (m *model) lose(killed bool) {
 			r.want = cut
 		}
 		s.inside = nil
-		if !killed {
+		if s.uncounted = s.uncounted || killed; !killed {
 			s.write()
 		}
 	}
