@@ -390,3 +390,35 @@ func TestSessionsOfKeysAreBoundWhereAsked(t *testing.T) {
 		}
 	}
 }
+
+// The token reaches the agent where the runtime names Authorization; a
+// signature never does, as it is of no use to an agent.
+func TestAuthorizationReachesAgentsThatMayHaveIt(t *testing.T) {
+	idp := newProvider(t)
+	b := keyBed(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.WriteString(w, r.Header.Get("Authorization"))
+	}), "")
+	authorizer := &isolde.Authorizer{JWT: &isolde.JWTAuthorizer{
+		DiscoveryURL: idp.URL + "/.well-known/openid-configuration", AllowedAudience: []string{"agents"},
+	}}
+	token := "Bearer " + idp.token(t, "agents", time.Hour)
+	for _, test := range []struct {
+		name string
+		spec isolde.VersionSpec
+		want string
+	}{
+		{"named", isolde.VersionSpec{Authorizer: authorizer, RequestHeaders: []string{"Authorization"}}, token},
+		{"unnamed", isolde.VersionSpec{Authorizer: authorizer}, ""},
+		{"signed", isolde.VersionSpec{RequestHeaders: []string{"Authorization"}}, ""},
+	} {
+		req := b.request(t, "POST", b.deploy(t, test.name, test.spec), []byte("{}"))
+		if test.spec.Authorizer != nil {
+			req.Header.Set("Authorization", token)
+		} else {
+			req = b.sign(t, req, []byte("{}"), signed{key: keyInvoke})
+		}
+		if a := roundTrip(t, req); a.status != 200 || string(a.body) != test.want {
+			t.Errorf("%s: %d, the agent got %q", test.name, a.status, a.body)
+		}
+	}
+}

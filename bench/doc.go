@@ -4,7 +4,7 @@
 // agent's own. RESULTS.md holds what came out, and how to read it.
 //
 //	make bench                                                    # everything, about seven minutes
-//	go test -run '^$' -bench Call -benchtime 20x ./bench          # one of Start, Call, Stream, Bulk, Memory, Control
+//	go test -run '^$' -bench Call -benchtime 20x ./bench          # one of Start, Call, Stream, Bulk, Memory, Control, Signature
 //	go test -run '^$' -bench Call/process/32 ./bench -serverprofile /tmp/server.pprof
 //
 // One iteration of the benchmark loop is a round: every side is measured once,
