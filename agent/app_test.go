@@ -444,3 +444,22 @@ func freePort(t *testing.T) int {
 	defer l.Close()
 	return l.Addr().(*net.TCPAddr).Port
 }
+
+// TestAnswerBreaksOff cuts the connection where a part of an answer is sent.
+func TestAnswerBreaksOff(t *testing.T) {
+	app := &App{Logger: quiet, Handler: returns(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = io.WriteString(w, "half")
+		_ = http.NewResponseController(w).Flush()
+		panic("ouch")
+	}), nil)}
+	server := httptest.NewServer(app)
+	defer server.Close()
+	resp, err := http.Post(server.URL+"/invocations", "", strings.NewReader("{}"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if body, err := io.ReadAll(resp.Body); err == nil || string(body) != "half" {
+		t.Errorf("got %q, %v; want a half answer", body, err)
+	}
+}

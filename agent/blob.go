@@ -3,6 +3,7 @@ package agent
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -220,6 +221,13 @@ func (s *spool) forget() {
 		decoded.Delete(s.mark + strconv.Itoa(i))
 	}
 	s.buf = nil
+}
+
+// closeAfter closes the spool when ctx ends.
+func (s *spool) closeAfter(ctx context.Context) {
+	if s.file != nil {
+		context.AfterFunc(ctx, s.close)
+	}
 }
 
 // close ends the life of the blobs that are in the file.

@@ -121,8 +121,11 @@ func (c *Conn) Close(code int, reason string) {
 	<-c.ended
 }
 
-// bye sends a Close frame, unless one was sent.
+// bye sends a Close frame, unless one was sent. A message that its client does
+// not take is not waited for: it breaks off.
 func (c *Conn) bye(e *CloseError) {
+	hurry := time.AfterFunc(closeWait, func() { _ = c.conn.SetWriteDeadline(time.Unix(1, 0)) })
+	defer hurry.Stop()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ctx, cancel := context.WithTimeout(context.Background(), closeWait)

@@ -20,7 +20,7 @@ func Decode(ctx context.Context, payload io.Reader, v any) error {
 	if err != nil {
 		return err
 	}
-	context.AfterFunc(ctx, files.close)
+	files.closeAfter(ctx)
 	return nil
 }
 
@@ -33,8 +33,8 @@ func DecodeBlobs(payload io.Reader, v any, each func(place string, data io.Reade
 	return err
 }
 
-// decode reads all of the payload. Its spool is nil-safe to close, and closed
-// if there is an error.
+// decode reads all of the payload. The spool is the caller's to close, unless
+// there is an error.
 func decode(payload io.Reader, v any, each func(string, io.Reader) error) (*spool, error) {
 	files := &spool{}
 	defer files.forget()

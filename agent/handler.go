@@ -35,7 +35,7 @@ func Handle[In, Out any](f func(ctx context.Context, in In) (Out, error)) Handle
 		if err != nil {
 			return nil, err
 		}
-		context.AfterFunc(ctx, files.close)
+		files.closeAfter(ctx)
 		return f(ctx, in)
 	}
 }
@@ -75,7 +75,7 @@ func (a *App) invoke(ctx context.Context, r *http.Request) (answer any, err erro
 }
 
 // answer sends what a handler returned. An error means that nothing was sent.
-func (a *App) answer(w http.ResponseWriter, r *http.Request, answer any) (err error) {
+func (a *App) answer(w http.ResponseWriter, r *http.Request, answer any) error {
 	ctx := r.Context()
 	switch answer := answer.(type) {
 	case Stream:
@@ -87,8 +87,13 @@ func (a *App) answer(w http.ResponseWriter, r *http.Request, answer any) (err er
 		}
 		return untold
 	case http.Handler:
-		defer recovered(&err)
-		answer.ServeHTTP(w, r)
+		err := protected(ctx, func(context.Context) error { answer.ServeHTTP(w, r); return nil })
+		if err != nil && !errors.Is(err, http.ErrAbortHandler) {
+			logError(ctx, a.logger(), "answer failed", err)
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler) // a part may be sent: a cut connection says that it is not all
+		}
 		return nil
 	}
 	body, err := encode(answer)

@@ -315,3 +315,20 @@ func FuzzFrames(f *testing.F) {
 		}
 	})
 }
+
+// TestWebSocketClientDoesNotRead stops an agent that waits for such a client.
+func TestWebSocketClientDoesNotRead(t *testing.T) {
+	app := &App{WebSocket: func(ctx context.Context, conn *Conn) error {
+		for {
+			if err := conn.Write(ctx, Binary, make([]byte, 1<<20)); err != nil {
+				return err
+			}
+		}
+	}}
+	client := connect(t, app)
+	client.frame()
+	app.stop(errStopping)
+	if err := app.conns.wait(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
