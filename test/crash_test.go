@@ -320,11 +320,17 @@ http.server.ThreadingHTTPServer(("0.0.0.0", 8080), Agent).serve_forever()
 // uploadAgent puts a zip archive with the small agent into the server's S3.
 func (b *bed) uploadAgent(bucket, key string) {
 	b.t.Helper()
+	b.uploadCode(bucket, key, smallAgent)
+}
+
+// uploadCode does so with any agent.
+func (b *bed) uploadCode(bucket, key, source string) {
+	b.t.Helper()
 	var archive bytes.Buffer
 	z := zip.NewWriter(&archive)
 	f, err := z.Create("agent.py")
 	if err == nil {
-		_, err = io.WriteString(f, smallAgent)
+		_, err = io.WriteString(f, source)
 	}
 	if err = errors.Join(err, z.Close()); err != nil {
 		b.t.Fatal(err)
