@@ -50,6 +50,12 @@ resources:
   memory: 8GiB
   processes: 100
   disk: 1.5 GB
+  storage: 64MiB
+storage: [/mnt/data, /mnt/cache/]
+mounts:
+- {path: /mnt/models, folder: /srv/models/, readonly: true}
+- path: /mnt/box
+  folder: /srv/box
 network:
   egress: none
 protocol: mcp
@@ -62,9 +68,13 @@ protocol: mcp
 				"URL": "http://localhost/$1?a=$b", "OPTIONAL": "",
 			},
 			Lifecycle: isolde.Lifecycle{IdleTimeout: 900, MaxLifetime: 7200},
-			Resources: isolde.Resources{CPUs: 0.5, MemoryBytes: 8 << 30, Processes: 100, DiskBytes: 1_500_000_000},
-			Network:   isolde.Network{Egress: isolde.EgressNone},
-			Protocol:  isolde.ProtocolMCP,
+			Resources: isolde.Resources{CPUs: 0.5, MemoryBytes: 8 << 30, Processes: 100, DiskBytes: 1_500_000_000, StorageBytes: 64 << 20},
+			Filesystems: []isolde.Filesystem{
+				{Session: &isolde.SessionStorage{MountPath: "/mnt/data"}}, {Session: &isolde.SessionStorage{MountPath: "/mnt/cache/"}},
+			},
+			Mounts:   []isolde.Mount{{Path: "/mnt/models", Folder: "/srv/models", ReadOnly: true}, {Path: "/mnt/box", Folder: "/srv/box"}},
+			Network:  isolde.Network{Egress: isolde.EgressNone},
+			Protocol: isolde.ProtocolMCP,
 		}}},
 		{"keys without values", "name:\nlifecycle:\nentrypoint: a.py\n", operator.Deployment{
 			Spec: isolde.VersionSpec{Entrypoint: []string{"a.py"}},
@@ -72,6 +82,9 @@ protocol: mcp
 		{"egress list", "network:\n  egress: [api.example.com, '*.example.org:443', 10.1.0.0/16]\n", operator.Deployment{
 			Spec: isolde.VersionSpec{Network: isolde.Network{Egress: isolde.EgressList, Allow: []string{"api.example.com", "*.example.org:443", "10.1.0.0/16"}}},
 		}},
+		{"one storage", "storage: /mnt/data\nentrypoint: a.py\n", operator.Deployment{Spec: isolde.VersionSpec{
+			Entrypoint: []string{"a.py"}, Filesystems: []isolde.Filesystem{{Session: &isolde.SessionStorage{MountPath: "/mnt/data"}}},
+		}}},
 		{"an image", "name: a\nimage: ghcr.io/me/agent:1\n", operator.Deployment{Name: "a"}},
 		{"flow style", "{name: a, entrypoint: './server', resources: {memory: 512Mi}}", operator.Deployment{
 			Name: "a", Spec: isolde.VersionSpec{Entrypoint: []string{"./server"}, Resources: isolde.Resources{MemoryBytes: 512 << 20}},
@@ -122,6 +135,12 @@ func TestParseErrors(t *testing.T) {
 		{"destination", "network: {egress: [a.example, 10.1.2.3/16]}\n", `isolde.yaml:1:31: "10.1.2.3/16" has bits beyond its prefix`, "the network is 10.1.0.0/16"},
 		{"empty egress list", "network: {egress: []}\n", `isolde.yaml:1:19: egress is an empty list`, "for no egress at all: egress: none"},
 		{"wildcard without quotes", "network:\n  egress:\n    - *.example.com\n", `isolde.yaml:3:7: a destination that begins with * must be in quotes`, `for example "*.example.com"`},
+		{"storage", "storage: /data\n", `isolde.yaml:1:10: "/data" is not a folder below /mnt`, "for example /mnt/data"},
+		{"storage climbs", "storage: [/mnt/../etc]\n", `isolde.yaml:1:11: "/mnt/../etc" is not a folder below /mnt`, "for example /mnt/data"},
+		{"mounts", "mounts: /srv\n", `isolde.yaml:1:9: mounts must be a list`, "for example: mounts: [{path: /mnt/models, folder: /srv/models, readonly: true}]"},
+		{"half a mount", "mounts:\n- path: /mnt/a\n", `isolde.yaml:2:3: a mount needs path, in the session, and folder, on the server's machine`, ""},
+		{"relative folder", "mounts: [{path: /mnt/a, folder: models}]\n", `isolde.yaml:1:33: "models" is not an absolute path on the server's machine`, ""},
+		{"readonly", "mounts: [{path: /mnt/a, folder: /srv, readonly: 1}]\n", `isolde.yaml:1:49: the value must be true or false, not "1"`, ""},
 		{"two documents", "name: a\n---\nname: b\n", `isolde.yaml:3:1: a second document; the file holds one agent`, ""},
 		{"image and entrypoint", "image: x\nentrypoint: agent.py\n", `isolde.yaml: image stands instead of entrypoint and language; an image says itself what it runs`, "remove image, or the others"},
 		{"image and language", "language: go\nimage: x\n", `isolde.yaml: image stands instead of entrypoint and language; an image says itself what it runs`, "remove image, or the others"},

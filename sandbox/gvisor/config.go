@@ -2,6 +2,7 @@ package gvisor
 
 import (
 	"log/slog"
+	"sync"
 
 	"github.com/isolde-run/isolde/network"
 	"github.com/isolde-run/isolde/sandbox"
@@ -32,6 +33,6 @@ type Config struct {
 // isolation is Capabilities.Isolation.
 const isolation = "each session runs on a gVisor kernel of its own in user space (systrap), with its own memory, files, processes and network"
 
-var capabilities = sandbox.Capabilities{
-	Isolation: isolation, Isolated: true, OwnRoot: true, OwnNetwork: true, Volumes: volume.Available(),
-}
+var capabilities = sync.OnceValue(func() sandbox.Capabilities {
+	return sandbox.Capabilities{Isolation: isolation, Isolated: true, OwnRoot: true, OwnNetwork: true, Volumes: volume.Available()}
+})

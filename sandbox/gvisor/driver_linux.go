@@ -78,7 +78,7 @@ func Open(ctx context.Context, cfg Config) (*Driver, error) {
 func (d *Driver) Name() string { return Name }
 
 // Capabilities implements [sandbox.Driver].
-func (d *Driver) Capabilities() sandbox.Capabilities { return capabilities }
+func (d *Driver) Capabilities() sandbox.Capabilities { return capabilities() }
 
 // record is what a new server must know to find a sandbox again. It is there
 // before anything else of the sandbox is, and once more when the agent runs.

@@ -12,6 +12,7 @@ import (
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/network"
 	"github.com/isolde-run/isolde/sandbox"
+	"github.com/isolde-run/isolde/sandbox/volume"
 )
 
 // Fingerprint finds out whether the driver can run here, with the runsc at
@@ -31,6 +32,7 @@ func Fingerprint(ctx context.Context, path string) sandbox.Fingerprint {
 	if groups, gerr := openHierarchy(); gerr == nil {
 		f.Details = append(f.Details, sandbox.Detail{Name: "control groups", Value: groups.String()})
 	}
+	f.Details = append(f.Details, sandbox.Detail{Name: "session storage", Value: volume.Describe()})
 	if err != nil {
 		e := isolde.AsError(err)
 		f.Reason, f.Hint = e.Message, e.Hint

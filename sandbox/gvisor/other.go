@@ -29,7 +29,7 @@ func Fingerprint(context.Context, string) sandbox.Fingerprint {
 func (*Driver) Name() string { return Name }
 
 // Capabilities implements [sandbox.Driver].
-func (*Driver) Capabilities() sandbox.Capabilities { return capabilities }
+func (*Driver) Capabilities() sandbox.Capabilities { return capabilities() }
 
 // Start returns an error with CodeUnsupported.
 func (*Driver) Start(context.Context, sandbox.Spec) (sandbox.Sandbox, error) {

@@ -138,7 +138,7 @@ func Fingerprint(context.Context) sandbox.Fingerprint {
 	if err := probeNamespaces(); err != nil {
 		processes = "the host's, so that children that hide may be left: " + isolde.AsError(err).Message
 	}
-	f.Details = append(f.Details, sandbox.Detail{Name: "processes", Value: processes})
+	f.Details = append(f.Details, sandbox.Detail{Name: "processes", Value: processes}, sandbox.Detail{Name: "session storage", Value: volume.Describe()})
 	return f
 }
 

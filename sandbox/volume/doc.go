@@ -26,6 +26,16 @@ type Volume struct {
 // MinBytes is the smallest volume that makes sense.
 const MinBytes = 16 << 20
 
+// Describe says for people whether volumes can be mounted here.
+func Describe() string {
+	err := Available()
+	if err == nil {
+		return "can be mounted"
+	}
+	e := isolde.AsError(err)
+	return e.Message + " (" + e.Hint + ")"
+}
+
 // errInUse is that another sandbox has the volume, or has not let go of it yet.
 func errInUse(file string) error {
 	return isolde.Errorf(isolde.CodeConflict, "the volume %s is in use", file)

@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/isolde-run/isolde"
 )
 
 const loopControl = "/dev/loop-control"
@@ -42,8 +44,9 @@ func attach(file *os.File) (*os.File, error) {
 			return nil, fmt.Errorf("find a free loop device: %w", err)
 		}
 		device, err := os.OpenFile("/dev/loop"+strconv.Itoa(n), os.O_RDWR, 0)
-		if err != nil {
-			return nil, err
+		if err != nil { // a container's /dev does not follow the kernel
+			return nil, isolde.Errorf(isolde.CodeUnsupported, "session storage needs another loop device: %w", err).
+				WithHint("in a container: docker run --privileged -v /dev:/dev")
 		}
 		if err = unix.IoctlLoopConfigure(int(device.Fd()), &config); err == nil {
 			return device, nil

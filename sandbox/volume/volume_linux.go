@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -95,8 +96,12 @@ func (v Volume) create(ctx context.Context) (err error) {
 	if err := errors.Join(f.Truncate(size&^(blockSize-1)), f.Close()); err != nil {
 		return err
 	}
-	out, err := exec.CommandContext(ctx, mkfs, "-q", "-F", "-b", strconv.Itoa(blockSize), "-i", "8192", "-m", "0", "-J", "size=8",
-		"-O", "^resize_inode,metadata_csum", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", unfinished).CombinedOutput()
+	cmd := exec.CommandContext(ctx, mkfs, "-q", "-F", "-b", strconv.Itoa(blockSize), "-i", "8192", "-m", "0", "-J", "size=8",
+		"-O", "^resize_inode,metadata_csum", "-E", "lazy_itable_init=1,lazy_journal_init=1,nodiscard", unfinished)
+	// Not to write on if this process dies: the next one begins with the same
+	// file. The thread is the caller's, and does not end before.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("mkfs.ext4: %w: %s", err, strings.TrimSpace(string(out)))
 	}
