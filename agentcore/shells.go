@@ -114,7 +114,7 @@ var errClientGone = errors.New("the client went away")
 
 // gone hides what is in the chain of a connection's error: an io.EOF there is
 // not the shell's.
-func gone(err error) error { return fmt.Errorf("%w: %s", errClientGone, err) }
+func gone(err error) error { return fmt.Errorf("%w: %s", errClientGone, err.Error()) }
 
 // serve carries frames until the connection is over, and returns why; nil if
 // the client ended it.
