@@ -218,7 +218,7 @@ func TestShellsThatAreRefused(t *testing.T) {
 	if a := b.do(t, http.MethodGet, "/runtimes/"+url.PathEscape(b.arn)+"/ws/shells", nil); a.status != 400 || !strings.Contains(string(a.body), "WebSocket") {
 		t.Errorf("no WebSocket: %d: %s", a.status, a.body)
 	}
-	for _, id := range strings.SplitSeq("abcdefghij", "") {
+	for id := range strings.SplitSeq("abcdefghij", "") {
 		b.sit(t, "&shellId="+id)
 	}
 	refused(b.shellURL("&shellId=k"), isolde.CodeQuota.HTTPStatus(), isolde.CodeQuota.Exception(), "10 shells")

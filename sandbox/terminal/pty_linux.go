@@ -109,7 +109,9 @@ func (p *pty) setSize(size sandbox.WindowSize) {
 // it left running may hold the terminal open; that is waited for no longer
 // than delay.
 func (p *pty) finish(delay time.Duration) {
-	_ = p.master.SetReadDeadline(time.Now().Add(delay))
+	if delay > 0 { // as exec.Cmd has it
+		_ = p.master.SetReadDeadline(time.Now().Add(delay))
+	}
 	<-p.shown
 	close(p.ended)
 	p.hands.Wait()
