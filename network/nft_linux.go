@@ -120,6 +120,26 @@ func destinationIn(s *nftables.Set) []expr.Any {
 	}
 }
 
+// maxFlows is how many connections that leave it a link has at once, those of
+// UDP included. The host remembers each of them, 262,144 or so in all.
+const maxFlows = 4096
+
+// boundFlows drops what would be one connection too many of its link.
+func boundFlows(c *nftables.Conn, t *nftables.Table, forward chain) error {
+	flows := &nftables.Set{Table: t, Name: "flows", KeyType: nftables.TypeIFIndex, Dynamic: true, Size: 65536}
+	if err := c.AddSet(flows, nil); err != nil {
+		return fmt.Errorf("make set %s: %w", flows.Name, err)
+	}
+	forward.rule(linkName(expr.MetaKeyOIFNAME, uplinkName), []expr.Any{
+		&expr.Meta{Key: expr.MetaKeyIIF, Register: firstRegister},
+		&expr.Dynset{
+			SrcRegKey: firstRegister, SetName: flows.Name, SetID: flows.ID, Operation: unix.NFT_DYNSET_OP_ADD,
+			Exprs: []expr.Any{&expr.Connlimit{Count: maxFlows, Flags: expr.NFT_CONNLIMIT_F_INV}},
+		},
+	}, verdict(expr.VerdictDrop))
+	return nil
+}
+
 func established() []expr.Any {
 	return []expr.Any{
 		&expr.Ct{Key: expr.CtKeySTATE, Register: 1},

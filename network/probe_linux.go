@@ -31,7 +31,7 @@ var probe = sync.OnceValue(func() error {
 	case errors.Is(err, unix.EPERM), errors.Is(err, unix.EACCES), errors.Is(err, unix.EROFS):
 		return e.WithHint("the server needs CAP_NET_ADMIN, CAP_SYS_ADMIN and a writable /proc/sys/net; in a container: docker run --privileged")
 	default:
-		return e.WithHint("the kernel needs veth and nftables: modprobe -a veth nf_tables nft_fib_inet nft_masq nft_ct")
+		return e.WithHint("the kernel needs veth and nftables: modprobe -a veth nf_tables nft_fib_inet nft_masq nft_ct nft_connlimit nft_reject_inet")
 	}
 })
 

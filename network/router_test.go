@@ -9,6 +9,8 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -145,6 +147,44 @@ func TestForgedSourceIsDropped(t *testing.T) {
 	must(t, err)
 	if got := string(buf[:n]); got != "genuine" {
 		t.Errorf("first datagram is %q", got)
+	}
+}
+
+// TestFlowsOfALinkAreBounded, so that one sandbox cannot fill the host's table
+// of connections.
+func TestFlowsOfALinkAreBounded(t *testing.T) {
+	w := newWorld(t)
+	r := w.open(t)
+	serve(t, w.internet, publicAddr.String()+":80")
+	a, b := attach(t, r, "a", internet), attach(t, r, "b", internet)
+	const sent = maxFlows + 1000
+	must(t, inside(t, a).do(func() error {
+		p, err := net.ListenPacket("udp4", ":0")
+		if err != nil {
+			return err
+		}
+		defer p.Close()
+		for i := range sent {
+			if _, err := p.WriteTo([]byte("x"), &net.UDPAddr{IP: net.IPv4(203, 0, 113, 99), Port: 1000 + i}); err != nil {
+				return err
+			}
+		}
+		return nil
+	}))
+	var flows []byte
+	must(t, r.ns.do(func() (err error) {
+		flows, err = os.ReadFile("/proc/thread-self/net/stat/nf_conntrack")
+		return err
+	}))
+	entries, err := strconv.ParseInt(strings.Fields(strings.Split(string(flows), "\n")[1])[0], 16, 64)
+	if err != nil || entries > maxFlows+10 || entries < maxFlows/2 {
+		t.Errorf("%d connections are remembered, %v; want %d", entries, err, maxFlows)
+	}
+	if reach(inside(t, a), "tcp4", publicAddr.String()+":80") {
+		t.Error("the link has one connection more")
+	}
+	if !reach(inside(t, b), "tcp4", publicAddr.String()+":80") {
+		t.Error("the neighbour has none")
 	}
 }
 

@@ -111,6 +111,9 @@ func (rr routerRules) write(c *nftables.Conn) error {
 	forward.rule(linkGroup(expr.MetaKeyOIFGROUP, expr.CmpOpEq, groupClosed), verdict(expr.VerdictDrop))
 	forward.rule(isTCP(), isSYN(), clampSegmentSize())
 	forward.rule(established(), verdict(expr.VerdictAccept))
+	if err := boundFlows(c, t, forward); err != nil {
+		return err
+	}
 	outward := slices.Concat(linkGroup(expr.MetaKeyIIFGROUP, expr.CmpOpEq, groupInternet), linkName(expr.MetaKeyOIFNAME, uplinkName), isIPv4())
 	for _, proto := range []byte{unix.IPPROTO_UDP, unix.IPPROTO_TCP} {
 		forward.rule(outward, destinationIn(resolvers), toPort(proto, 53), verdict(expr.VerdictAccept))
