@@ -240,6 +240,7 @@ const (
 	ExitedItself   ExitReason = "exited"        // the process ended by itself
 	ExitedKilled   ExitReason = "killed"        // by Stop, or by somebody on the host
 	ExitedNoMemory ExitReason = "out of memory" // it reached its memory limit
+	ExitedNoTasks  ExitReason = "out of tasks"  // it reached its limit of processes
 )
 
 // String reads like "exited with code 1" or "ran out of memory".
@@ -247,6 +248,8 @@ func (e Exit) String() string {
 	switch {
 	case e.Reason == ExitedNoMemory:
 		return "ran out of memory and was killed"
+	case e.Reason == ExitedNoTasks:
+		return "reached its limit of processes and ended with code " + strconv.Itoa(e.Code)
 	case e.Reason == ExitedKilled || e.Code < 0:
 		return "was killed"
 	default:

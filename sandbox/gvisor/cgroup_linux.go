@@ -255,6 +255,15 @@ func (g group) ranOutOfMemory() bool {
 	return field(filepath.Join(g.Dirs["memory"], "memory.oom_control"), "oom_kill") > 0
 }
 
+// ranOutOfTasks says whether the group's limit of tasks kept one from being.
+func (g group) ranOutOfTasks() bool {
+	dir := g.Dirs["pids"]
+	if g.Unified {
+		dir = g.Dirs[""]
+	}
+	return field(filepath.Join(dir, "pids.events"), "max") > 0
+}
+
 // usage measures the group. Memory is without file cache that the kernel
 // could drop.
 func (g group) usage() (cpu time.Duration, memory int64, tasks int) {

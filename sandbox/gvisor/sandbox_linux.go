@@ -69,6 +69,9 @@ func (s *Sandbox) end() {
 		switch {
 		case code != 0 && s.record.Group.ranOutOfMemory() && !s.killed.Load():
 			s.exit = sandbox.Exit{Code: 137, Reason: sandbox.ExitedNoMemory}
+		case code != 0 && s.record.Group.ranOutOfTasks() && !s.killed.Load():
+			// gVisor's kernel gives up when it gets no thread.
+			s.exit = sandbox.Exit{Code: code, Reason: sandbox.ExitedNoTasks}
 		case s.killed.Load() || code == 128+int(unix.SIGKILL):
 			s.exit = sandbox.Exit{Code: code, Reason: sandbox.ExitedKilled}
 		default:
