@@ -116,7 +116,7 @@ func newBedFor(t *testing.T, key *auth.Key, driver string, flags ...string) *bed
 	t.Cleanup(func() {
 		if t.Failed() {
 			logs, _, _ := b.isolde("logs")
-			t.Logf("agents' output:\n%s", logs)
+			t.Logf("agents' output:\n%s", logs[max(0, len(logs)-64<<10):])
 		}
 		if _, err := b.client.StopSessions(context.Background(), operator.SessionFilter{}); err != nil {
 			t.Error(err)
