@@ -15,6 +15,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/isolde-run/isolde"
@@ -105,25 +106,33 @@ func (c *Client) Backup(ctx context.Context, w io.Writer, databaseOnly bool) err
 	}
 	defer resp.Body.Close()
 	from := &source{Reader: resp.Body}
-	if _, err = io.Copy(w, from); from.failed == nil {
+	if _, err = io.Copy(w, from); from.failure() == nil {
 		return err // the writer's
 	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}
-	return isolde.Errorf(isolde.CodeUnavailable, "%s broke off the backup", c.URL).WithHint("see the server's log").WithCause(from.failed)
+	return isolde.Errorf(isolde.CodeUnavailable, "%s broke off the backup", c.URL).WithHint("see the server's log").WithCause(from.failure())
 }
 
-// source is a reader that remembers how it failed.
+// source is a reader that remembers how it failed. It may be asked for that
+// while it is read.
 type source struct {
 	io.Reader
-	failed error
+	failed atomic.Pointer[error]
+}
+
+func (s *source) failure() error {
+	if err := s.failed.Load(); err != nil {
+		return *err
+	}
+	return nil
 }
 
 func (s *source) Read(p []byte) (int, error) {
 	n, err := s.Reader.Read(p)
 	if err != nil && !errors.Is(err, io.EOF) {
-		s.failed = err
+		s.failed.Store(&err)
 	}
 	return n, err
 }

@@ -221,6 +221,9 @@ func TestContract(t *testing.T) {
 	ctx := t.Context()
 	b.fake.Script = func(sandbox.Spec) sandboxtest.Script {
 		return sandboxtest.Script{Exec: func(_ context.Context, cmd sandbox.Command) (int, error) {
+			if cmd.Args[0] == "tar" {
+				return 0, cmd.Stdout([]byte("an archive"))
+			}
 			return 3, cmd.Stdout([]byte("out"))
 		}}
 	}
@@ -262,6 +265,8 @@ func TestContract(t *testing.T) {
 	if err != nil || exit.Code != 3 {
 		t.Errorf("exec = %+v, %v", exit, err)
 	}
+	must("write files", b.WriteFiles(ctx, "", key.Session, "/folder", anArchive(t)))
+	must("read files", b.ReadFiles(ctx, "weather", b.use(t, weather, "bob", 1, 2)[0].Session, "/file", io.Discard))
 	_, err = b.MeasureSession(ctx, "weather", key.Session)
 	must("session", err)
 	_, err = b.Health(ctx, "", key.Session)

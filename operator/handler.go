@@ -75,6 +75,8 @@ func (h *Handler) routes() map[string]http.HandlerFunc {
 		"GET /isolde/v1/storage":                            h.json(h.storage),
 		"DELETE /isolde/v1/storage":                         h.json(h.removeStorages),
 		"DELETE /isolde/v1/storage/{session}":               h.json(h.removeStorage),
+		"GET /isolde/v1/sessions/{session}/files":           h.readFiles,
+		"PUT /isolde/v1/sessions/{session}/files":           h.json(h.writeFiles),
 		"POST /isolde/v1/deployments":                       h.deploy,
 		"GET /isolde/v1/logs":                               h.logs,
 		"GET /isolde/v1/backup":                             h.backup,

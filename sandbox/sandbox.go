@@ -185,6 +185,9 @@ type Command struct {
 	Dir    string   // empty: the agent's
 	Stdout WriteFunc
 	Stderr WriteFunc
+	// Stdin is its standard input where it has no terminal; nil: it has none.
+	// Exec may return while a Read is under way.
+	Stdin io.Reader
 	// Terminal, if set, is what the command runs on, as the leader of a session
 	// of its own: standard input and both outputs are the terminal. What it
 	// shows goes to Stdout.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strconv"
 	"time"
 
@@ -29,6 +30,7 @@ type Command struct {
 	Shell   string
 	Args    []string
 	Timeout time.Duration // 0: DefaultCommandTimeout
+	Stdin   io.Reader     // nil: none; may be in a Read when Run has returned
 
 	// Stdout and Stderr take output as it comes, both on goroutines of their
 	// own, and may still be in a call when Run has returned. An error ends the
@@ -101,7 +103,7 @@ func (s *session) exec(ctx context.Context, execer sandbox.Execer, cmd Command, 
 			return err
 		}
 	}
-	run := sandbox.Command{Args: cmd.Args, Stdout: out(cmd.Stdout), Stderr: out(cmd.Stderr)}
+	run := sandbox.Command{Args: cmd.Args, Stdin: cmd.Stdin, Stdout: out(cmd.Stdout), Stderr: out(cmd.Stderr)}
 	if len(cmd.Args) > 0 {
 		return execer.Exec(ctx, run)
 	}

@@ -3,6 +3,8 @@ package sandboxtest
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"sync"
@@ -66,6 +68,14 @@ func testLimits(t *testing.T, b *bench) {
 	p.stop(t, b, time.Second)
 }
 
+// zeros is a reader of zeros without end.
+type zeros struct{}
+
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
 func testExec(t *testing.T, b *bench) {
 	p := b.start(t, b.spec(t))
 	execer, ok := p.Sandbox.(sandbox.Execer)
@@ -91,6 +101,15 @@ func testExec(t *testing.T, b *bench) {
 	}
 	if errs.String() != "err\n" {
 		t.Errorf("stderr = %q", errs.String())
+	}
+
+	const typed = 3 << 20
+	var read output
+	code, err = execer.Exec(t.Context(), sandbox.Command{
+		Args: []string{self, "--child", "exec", "count"}, Stdin: io.LimitReader(zeros{}, typed), Stdout: read.write,
+	})
+	if want := fmt.Sprintf("%d bytes\n", typed); err != nil || code != 0 || read.String() != want {
+		t.Errorf("a command with standard input = %d, %v, and says %q; want %q", code, err, read.String(), want)
 	}
 
 	if _, err := execer.Exec(t.Context(), sandbox.Command{Args: []string{"/no-such-command"}}); err == nil {

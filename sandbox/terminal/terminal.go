@@ -22,7 +22,7 @@ type Streams struct {
 // are no pseudo-terminals.
 func Attach(process *exec.Cmd, cmd sandbox.Command, ready <-chan struct{}) (*Streams, error) {
 	if cmd.Terminal == nil {
-		process.Stdout, process.Stderr = cmd.Stdout, cmd.Stderr
+		process.Stdin, process.Stdout, process.Stderr = cmd.Stdin, cmd.Stdout, cmd.Stderr
 		return &Streams{process: process}, nil
 	}
 	p, err := openPTY(*cmd.Terminal, cmd.Stdout, ready)

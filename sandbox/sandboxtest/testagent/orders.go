@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -225,8 +226,16 @@ func child(args []string) {
 }
 
 // execute is what the suite runs beside the agent: write to stdout and
-// stderr, then exit with a code, or sleep.
+// stderr, then exit with a code, or sleep, or count what comes on stdin.
 func execute(args []string) {
+	if len(args) == 1 && args[0] == "count" {
+		n, err := io.Copy(io.Discard, os.Stdin)
+		if err != nil {
+			fmt.Println(err)
+		}
+		fmt.Printf("%d bytes\n", n)
+		return
+	}
 	if len(args) == 1 && args[0] == "sleep" {
 		fmt.Println("sleeps")
 		for {
