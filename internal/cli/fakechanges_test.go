@@ -37,6 +37,37 @@ func changingAgents() []operator.Agent {
 	return []operator.Agent{building, failing, leaving, stuck, broken}
 }
 
+// readFiles has a file at /tmp/report.txt, and an agent that wants out at
+// /tmp/evil.
+func (s *fakeServer) readFiles(w http.ResponseWriter, r *http.Request) {
+	name := map[string]string{"/tmp/report.txt": "report.txt", "/tmp/evil": "../evil"}[r.URL.Query().Get("path")]
+	if name == "" {
+		fail(w, isolde.CodeNotFound, "tar: nothing: Cannot stat: No such file or directory", "")
+		return
+	}
+	out := tar.NewWriter(w)
+	_ = out.WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: 5})
+	_, _ = out.Write([]byte("text\n"))
+	_ = out.Close()
+}
+
+// writeFiles takes a folder with a file a, in /tmp, and nothing else.
+func (s *fakeServer) writeFiles(w http.ResponseWriter, r *http.Request) {
+	names := []string{r.URL.Query().Get("path")}
+	for t := tar.NewReader(r.Body); ; {
+		h, err := t.Next()
+		if err != nil {
+			break
+		}
+		names = append(names, h.Name)
+	}
+	if got := strings.Join(names, " "); got != "/tmp folder/ folder/a" && got != "/tmp other/ other/a" {
+		fail(w, isolde.CodeInvalid, "got "+got, "")
+		return
+	}
+	reply(w, struct{}{})
+}
+
 // listAgents leaves out what a server's list does, and changingAgents.
 func (s *fakeServer) listAgents(w http.ResponseWriter, _ *http.Request) {
 	s.mu.Lock()

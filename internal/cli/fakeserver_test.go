@@ -59,6 +59,11 @@ func newFakeServer() *fakeServer {
 	mux.HandleFunc("GET /isolde/v1/sessions/watch", s.watchSessions)
 	mux.HandleFunc("GET /isolde/v1/sessions/{session}", s.getSession)
 	mux.HandleFunc("GET /isolde/v1/sessions/{session}/health", s.health)
+	mux.HandleFunc("GET /isolde/v1/sessions/{session}/files", s.readFiles)
+	mux.HandleFunc("PUT /isolde/v1/sessions/{session}/files", s.writeFiles)
+	mux.HandleFunc("POST /isolde/v1/sessions/{session}/commands", func(w http.ResponseWriter, r *http.Request) { // test -d
+		encode(w, operator.CommandEvent{Exit: &operator.CommandExit{Code: 1}})
+	})
 	mux.HandleFunc("DELETE /isolde/v1/sessions/{session}", s.stopSession)
 	mux.HandleFunc("POST /isolde/v1/deployments", s.deploy)
 	mux.HandleFunc("GET /isolde/v1/logs", s.logs)

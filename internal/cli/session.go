@@ -20,7 +20,7 @@ func (a *app) sessionCommand() *cobra.Command {
 		Short:   "See and stop sessions, run commands in them",
 	})
 	c.AddCommand(a.sessionListCommand(), a.sessionGetCommand(), a.sessionWatchCommand(), a.sessionHealthCommand(),
-		a.sessionExecCommand(), a.sessionShellCommand(), a.sessionStopCommand(), a.sessionStorageCommand())
+		a.sessionExecCommand(), a.sessionShellCommand(), a.sessionCopyCommand(), a.sessionStopCommand(), a.sessionStorageCommand())
 	return c
 }
 
