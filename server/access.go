@@ -7,6 +7,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"strings"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/auth"
@@ -23,6 +24,13 @@ import (
 const (
 	DefaultSpoolMemory = 256 << 20
 	DefaultSpoolDisk   = 4 << 30
+)
+
+// Bounds of bodies that are held back as a whole, in bytes: what isolde deploy
+// packs, and documents of S3, STS and IAM.
+const (
+	maxDeployment = 2 << 30
+	maxDocument   = 4 << 20
 )
 
 // access asks for keys. Without keys it lets everybody through.
@@ -68,7 +76,7 @@ func (a *access) operatorOnly(next http.Handler) http.Handler {
 		return next
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		admitted, err := a.operator.Admit(w, r, gate.Need{Right: auth.Operator, Limit: isolde.MaxPayload, Streams: true})
+		admitted, err := a.operator.Admit(w, r, gate.Need{Right: auth.Operator, Limit: maxDeployment})
 		if err == nil {
 			defer admitted.Close()
 			next.ServeHTTP(w, admitted.Request(r, false))
@@ -92,7 +100,7 @@ func (a *access) serviceOnly(name string, next http.Handler) http.Handler {
 	if a.keys == nil {
 		return next
 	}
-	need := gate.Need{Right: auth.Control, Limit: 4 << 20, Streams: true}
+	need := gate.Need{Right: auth.Control, Limit: maxDocument}
 	refuse := identity.Refuse
 	switch name {
 	case "sts":
@@ -101,6 +109,8 @@ func (a *access) serviceOnly(name string, next http.Handler) http.Handler {
 		refuse = objects.Refuse
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		need := need
+		need.Streams = name == "s3" && storesAll(r)
 		admitted, err := a.services[name].Admit(w, r, need)
 		if err != nil {
 			refuse(w, r, err)
@@ -109,6 +119,23 @@ func (a *access) serviceOnly(name string, next http.Handler) http.Handler {
 		defer admitted.Close()
 		next.ServeHTTP(w, admitted.Request(r, false))
 	})
+}
+
+// storesAll says whether a request to S3 stores its whole body, as an object
+// or a part of one. S3's documents, like all others, are held back until they
+// were compared: who reads one may be content with its beginning.
+func storesAll(r *http.Request) bool {
+	if r.Method != http.MethodPut {
+		return false
+	}
+	for name := range r.URL.Query() {
+		switch lower := strings.ToLower(name); {
+		case name == "uploadId", name == "partNumber", name == "x-id", strings.HasPrefix(lower, "x-amz-"):
+		default:
+			return false
+		}
+	}
+	return true
 }
 
 // health answers GET /healthz, which asks for nothing: it tells that the

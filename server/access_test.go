@@ -185,7 +185,10 @@ func TestChangedBodiesAreRefused(t *testing.T) {
 		{"PUT", "/bucket", "s3", nil, nil, 200},
 		{"PUT", "/bucket/key", "s3", []byte("signed"), []byte("change"), 400}, // as S3 answers
 		{"PUT", "/bucket/key", "s3", bytes.Repeat([]byte("s"), 1<<20), bytes.Repeat([]byte("c"), 1<<20), 400},
-		{"PUT", "/isolde/v1/agents/x/endpoints/e", "bedrock-agentcore", []byte(`{"version":1}`), []byte(`{"version":2}`), 400},
+		{"PUT", "/isolde/v1/agents/x/endpoints/e", "bedrock-agentcore", []byte(`{"version":1}`), []byte(`{"version":2}`), 403},
+		{"PUT", "/isolde/v1/agents/x/endpoints/e", "bedrock-agentcore", []byte(`{"version":1}`), append([]byte(`{"version":2}`), bytes.Repeat([]byte(" "), 1<<20)...), 403},
+		{"PUT", "/bucket?versioning", "s3", []byte("<VersioningConfiguration/>"), append([]byte("<VersioningConfiguration><Status>Enabled</Status></VersioningConfiguration>"), bytes.Repeat([]byte(" "), 1<<20)...), 403},
+		{"POST", "/isolde/v1/deployments", "bedrock-agentcore", []byte(`{"name":"a"}`), append([]byte(`{"name":"b","spec":{"agentRuntimeArtifact":{}}}`), bytes.Repeat([]byte(" "), 1<<20)...), 403},
 		{"PUT", "/runtimes/", "bedrock-agentcore", []byte(`{"a":1}`), []byte(`{"a":2}`), 403},
 	} {
 		sum := sha256.Sum256(test.signed)

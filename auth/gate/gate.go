@@ -40,8 +40,9 @@ type Need struct {
 	Signed string
 	Limit  int64 // bytes of a body that is held back
 	// Streams passes a body of which the hash was told on as it comes, but for
-	// its end, which follows when the hash was compared. It is for handlers that do
-	// nothing for good before a body's end.
+	// its end, which follows when the hash was compared. It is for handlers that
+	// store just the bytes that were announced and nothing before they have all of
+	// them: one that is content with the beginning would act on a forgery.
 	Streams bool
 }
 
