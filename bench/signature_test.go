@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"testing"
 	"time"
 
@@ -119,7 +120,7 @@ func (s *server) sign(request []byte, tell bool) []byte {
 	head, _, _ := bytes.Cut(request, []byte("\r\n\r\n"))
 	for _, name := range []string{"X-Amz-Date", "X-Amz-Content-Sha256", "Authorization"} {
 		if v := req.Header.Get(name); v != "" {
-			head = fmt.Appendf(head[:len(head):len(head)], "\r\n%s: %s", name, v)
+			head = fmt.Appendf(slices.Clip(head), "\r\n%s: %s", name, v)
 		}
 	}
 	return append(append(head, "\r\n\r\n"...), body...)
