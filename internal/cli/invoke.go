@@ -267,13 +267,7 @@ func (in invocation) logsCommand() string {
 // apiError reads an error of the API. What the agent itself did wrong, which
 // the API does not tell, comes from the operator API.
 func (a *app) apiError(ctx context.Context, c *operator.Client, in invocation, resp *http.Response) error {
-	var body struct{ Message, Hint string }
-	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
-	if json.Unmarshal(data, &body) != nil || body.Message == "" {
-		body.Message = "the server answered " + resp.Status
-	}
-	exception, _, _ := strings.Cut(resp.Header.Get(headerErrorType), ":")
-	e := isolde.Errorf(codeOfException(exception, resp.StatusCode), "%s", strings.TrimSuffix(body.Message, " ("+body.Hint+")")).WithHint("%s", body.Hint)
+	e := answeredError(resp)
 	if e.Code != isolde.CodeAgent {
 		return e
 	}
@@ -288,6 +282,17 @@ func (a *app) apiError(ctx context.Context, c *operator.Client, in invocation, r
 		return e.WithHint("%s", strings.Replace(e.Hint, "isolde logs", in.logsCommand(), 1))
 	}
 	return e.WithHint("see: %s", in.logsCommand())
+}
+
+// answeredError is an error as the API has it.
+func answeredError(resp *http.Response) *isolde.Error {
+	var body struct{ Message, Hint string }
+	data, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	if json.Unmarshal(data, &body) != nil || body.Message == "" {
+		body.Message = "the server answered " + resp.Status
+	}
+	exception, _, _ := strings.Cut(resp.Header.Get(headerErrorType), ":")
+	return isolde.Errorf(codeOfException(exception, resp.StatusCode), "%s", strings.TrimSuffix(body.Message, " ("+body.Hint+")")).WithHint("%s", body.Hint)
 }
 
 // codeOfException is the code that has the exception name, else the one that

@@ -3,7 +3,6 @@ package cli
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -90,7 +89,7 @@ func (c *shellConnection) say(text string) {
 func (c *shellConnection) dial(ctx context.Context) (*websocket.Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, shellDial)
 	defer cancel()
-	socket, resp, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{
+	socket, resp, err := websocket.Dial(ctx, c.url, &websocket.DialOptions{ //nolint:bodyclose // the library does
 		HTTPClient: c.http, HTTPHeader: http.Header{headerSession: {string(c.session)}},
 	})
 	switch {
@@ -103,13 +102,7 @@ func (c *shellConnection) dial(ctx context.Context) (*websocket.Conn, error) {
 		return nil, isolde.Errorf(isolde.CodeUnavailable, "no Isolde server answers at %s", strings.TrimSuffix(c.url[:strings.Index(c.url, "/runtimes/")], "/")).
 			WithHint("start one with: isolde serve; or name another with --server or ISOLDE_SERVER").WithCause(err)
 	}
-	var body struct{ Message, Hint string }
-	data, _ := io.ReadAll(resp.Body) // the library keeps the beginning of it
-	if json.Unmarshal(data, &body) != nil || body.Message == "" {
-		body.Message = "the server answered " + resp.Status
-	}
-	exception, _, _ := strings.Cut(resp.Header.Get(headerErrorType), ":")
-	return nil, isolde.Errorf(codeOfException(exception, resp.StatusCode), "%s", strings.TrimSuffix(body.Message, " ("+body.Hint+")")).WithHint("%s", body.Hint)
+	return nil, answeredError(resp) // of whose body the library keeps the beginning
 }
 
 // redial connects again, for as long as the server keeps the shell.
