@@ -91,14 +91,14 @@ func (e *Events) write(event []byte) error {
 // end is called when the Stream returned, with its error. It returns an error
 // that the caller was not told of as nothing has been sent yet.
 func (e *Events) end(err error) (untold error) {
-	if err == nil {
-		err = e.begin() // it may have had no event
-	} else if e.hasBegun() {
-		err = e.Send(newErrorEvent(err))
-	} else {
+	switch {
+	case err == nil:
+		_ = e.begin() // it may have had no event; and nobody minds if the caller is gone
+	case e.hasBegun():
+		_ = e.Send(newErrorEvent(err))
+	default:
 		untold = err
 	}
-	_ = err // that the caller is gone is nobody's mistake
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.ended = true
