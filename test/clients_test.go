@@ -232,7 +232,7 @@ func testGoClient(t *testing.T, b *bed, arn string) {
 func TestTypeScriptAgent(t *testing.T) {
 	clients := clients(t)
 	forEachDriver(t, func(t *testing.T, b *bed) {
-		arn := b.deploy("../examples/typescript-hello")
+		arn := b.deploy("../examples/typescript-streaming")
 		for i, c := range clients {
 			lines := c.run(t, b, "stream", arn, "hello", "--session", string(sessionNumber(i)))
 			if got := last(lines); got.Event != "end" || lines[0].StatusCode != 200 {

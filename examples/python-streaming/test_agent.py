@@ -11,7 +11,7 @@ os.environ["SCRIPTED_MODEL_DELAY_MS"] = "0"
 
 import agent as subject
 from arithmetic import evaluate
-from scripted_model import find_sum
+from assistant import find_sum, script
 
 
 def ask(payload):
@@ -59,6 +59,13 @@ class AgentTest(unittest.TestCase):
                 (chunk,) = ask(payload)
                 self.assertIn("no prompt", chunk["error"])
 
+    def test_an_error_in_the_middle_follows_the_words_before_it(self):
+        with self.assertLogs(subject.app.logger, "ERROR"):
+            *words, error = ask({"prompt": "Break off in the middle"})
+        self.assertEqual("".join(words), "I begin to answer, and then ")
+        self.assertEqual(error, {"error": "the model broke off, as you asked", "error_type": "RuntimeError"})
+        self.assertEqual(answer("2X5"), "2 * 5 is 10.")
+
     def test_an_error_of_the_model_reaches_the_caller(self):
         working = subject.agent.model
         self.addCleanup(setattr, subject.agent, "model", working)
@@ -68,7 +75,7 @@ class AgentTest(unittest.TestCase):
                 raise RuntimeError("no model today")
                 yield
 
-        subject.agent.model = Broken()
+        subject.agent.model = Broken(script)
         with self.assertLogs(subject.app.logger, "ERROR"):
             self.assertEqual(ask({"prompt": "2X5"}), [{"error": "no model today", "error_type": "RuntimeError"}])
         subject.agent.model = working
