@@ -153,7 +153,7 @@ func conformanceAgents(t *testing.T) []conformanceAgent {
 		}
 		return exec.Command(python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--target", dir, "-r", requirements)
 	})
-	example := "../examples/typescript-hello"
+	example := "../examples/typescript-streaming"
 	js := installed(t, "conformance-js", filepath.Join(example, "package-lock.json"), func(dir string) *exec.Cmd {
 		for _, f := range []string{"package.json", "package-lock.json"} {
 			copyFile(t, filepath.Join(example, f), filepath.Join(dir, f))

@@ -20,6 +20,7 @@ import (
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/internal/need"
+	"github.com/isolde-run/isolde/operator"
 )
 
 // TestExamples has each example do in a sandbox what its README says. Those of
@@ -45,7 +46,7 @@ func TestExamples(t *testing.T) {
 		t.Run(example.name, func(t *testing.T) {
 			arn := b.deploy("../examples/" + example.name)
 			example.check(t, b, arn)
-			if _, err := b.client.StopSessions(t.Context(), arn); err != nil {
+			if _, err := b.client.StopSessions(t.Context(), operator.SessionFilter{Agent: arn}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -191,7 +192,7 @@ func checkWebSocket(t *testing.T, b *bed, arn string) {
 		t.Error(err)
 	}
 	c = connect() // the session remembers
-	defer c.CloseNow()
+	defer func() { _ = c.CloseNow() }()
 	say(c, "and that minus 2")
 	if got := answer(c); got.Text != "44 - 2 is 42." {
 		t.Errorf("after another connection: %+v", got)

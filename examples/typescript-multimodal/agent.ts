@@ -69,9 +69,14 @@ const app = new BedrockAgentCoreApp({
     },
   },
   config: {
-    // The SDK takes bodies up to 1 MiB, unless a parser of yours says otherwise: this one does what its own does.
+    // The SDK takes bodies up to 1 MiB, unless a parser of yours says otherwise. It must be async: Fastify waits for its promise.
     contentTypeParsers: [
-      { contentType: 'application/json', parseAs: 'buffer', bodyLimit: 100_000_000, parser: (_: unknown, body: unknown) => JSON.parse(String(body)) },
+      {
+        contentType: 'application/json',
+        parseAs: 'buffer',
+        bodyLimit: 100_000_000,
+        parser: async (_: unknown, body: unknown) => JSON.parse(String(body)),
+      },
     ],
   },
 })
