@@ -24,7 +24,7 @@ import (
 )
 
 // TestExamples has each example do in a sandbox what its README says. Those of
-// a kind answer alike in every language. TestMainJob has python-streaming.
+// a kind answer alike in every language.
 func TestExamples(t *testing.T) {
 	need.Command(t, "python3")
 	need.Command(t, "node")
@@ -33,6 +33,7 @@ func TestExamples(t *testing.T) {
 		name  string
 		check func(*testing.T, *bed, string)
 	}{
+		{"python-streaming", checkClients},
 		{"python-context", checkContext},
 		{"python-async", checkAsync},
 		{"python-websocket", checkWebSocket},
@@ -50,6 +51,41 @@ func TestExamples(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// checkClients runs the programs in examples/clients.
+func checkClients(t *testing.T, b *bed, arn string) {
+	bin := t.TempDir()
+	exe, err := os.Executable()
+	if err == nil {
+		err = os.Symlink(exe, filepath.Join(bin, "isolde")) // for runtime.py
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	sdks := clients(t)
+	js := filepath.Dir(sdks[1].argv[1])
+	copyFile(t, "../examples/clients/js_client.mjs", filepath.Join(js, "example.mjs")) // next to its node_modules
+	env := append(os.Environ(), asIsolde+"=1", "ISOLDE_SERVER="+b.url, "AWS_ENDPOINT_URL="+b.url, "AWS_ENDPOINT_URL_BEDROCK_AGENTCORE="+b.url,
+		"AWS_REGION=us-east-1", "AWS_DEFAULT_REGION=us-east-1", "AWS_ACCESS_KEY_ID=any", "AWS_SECRET_ACCESS_KEY=any",
+		"PATH="+bin+":"+os.Getenv("PATH"), sdks[0].env[0], "XDG_STATE_HOME="+t.TempDir(), "PYTHONDONTWRITEBYTECODE=1")
+	for _, program := range []struct {
+		want string
+		argv []string
+	}{
+		{"2 * 5 is 10.\n", []string{"python3", "../examples/clients/boto3_client.py", arn, "2X5"}},
+		{"2 * 5 is 10.\n", []string{"node", filepath.Join(js, "example.mjs"), arn, "2X5"}},
+		{`data: "10."`, []string{"sh", "../examples/clients/curl_client.sh", arn, "2X5"}},
+		{"status: READY\n2 * 5 is 10.\n10 + 34 is 44.\n", []string{"python3", "../examples/clients/runtime.py", "../examples/python-streaming", "2X5"}},
+	} {
+		cmd := exec.CommandContext(t.Context(), program.argv[0], program.argv[1:]...)
+		cmd.Env = env
+		var stderr bytes.Buffer
+		cmd.Stderr = &stderr
+		if out, err := cmd.Output(); err != nil || !strings.Contains(string(out), program.want) {
+			t.Errorf("%v: %v\n%s%s", program.argv, err, out, &stderr)
+		}
 	}
 }
 

@@ -24,8 +24,7 @@ KIND = "application/vnd.openxmlformats-officedocument.spreadsheetml"
 
 def workbook() -> bytes:
     """Return a workbook with ROWS in its one sheet, Sales."""
-    cell = lambda v: f"<c><v>{v}</v></c>" if not isinstance(v, str) else f'<c t="inlineStr"><is><t>{v}</t></is></c>'
-    rows = "".join(f"<row>{''.join(map(cell, row))}</row>" for row in ROWS)
+    rows = "".join(f'<row r="{i}">{"".join(cell("ABC"[j], i, v) for j, v in enumerate(row))}</row>' for i, row in enumerate(ROWS, 1))
     parts = {
         "[Content_Types].xml": f'<Types xmlns="{PACKAGE}/content-types">'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
@@ -44,6 +43,12 @@ def workbook() -> bytes:
         for name, xml in parts.items():
             archive.writestr(name, f'<?xml version="1.0" encoding="UTF-8" standalone="yes"?>{xml}')
     return file.getvalue()
+
+
+def cell(column: str, row: int, value: str | float) -> str:
+    if isinstance(value, str):
+        return f'<c r="{column}{row}" t="inlineStr"><is><t>{value}</t></is></c>'
+    return f'<c r="{column}{row}"><v>{value}</v></c>'
 
 
 def image(width: int, height: int) -> bytes:

@@ -34,7 +34,11 @@ keep the version they began with.
 docker pull takes it, which the server pulls, or oci:PATH or docker-archive:PATH, which
 it reads on its own machine. --zip takes an archive with the code and all its packages,
 in S3 or the server's own store. The rest of isolde.yaml holds for them too, but the
-file need not be there; the name is then the image's or the archive's.`,
+file need not be there; the name is then the image's or the archive's.
+
+Without isolde.yaml, a project of AWS's tools is deployed as it is: what
+.bedrock_agentcore.yaml or agentcore/agentcore.json say, with a warning for what
+Isolde does not do. Of several agents in one file, --name picks one.`,
 		Example: `  isolde deploy
   isolde deploy ./weather --env BEDROCK_MODEL_ID --env UNITS=metric
   arn=$(isolde deploy ./weather -o json | jq -r .agentRuntimeArn)
@@ -76,6 +80,16 @@ func (a *app) deploy(ctx context.Context, folder string, o deployOptions, artifa
 		return err
 	}
 	d, err := artifact.load(folder, a.getenv)
+	if isolde.CodeOf(err) == isolde.CodeNotConfigured {
+		f, ferr := project.LoadForeign(folder, o.name)
+		if ferr != nil {
+			return ferr
+		}
+		if f != nil {
+			a.tellForeign(f)
+			d, folder, err = f.Deployment, f.Folder, nil
+		}
+	}
 	if err != nil {
 		return err
 	}
@@ -92,6 +106,15 @@ func (a *app) deploy(ctx context.Context, folder string, o deployOptions, artifa
 		a.err.printf("nothing changed: version %s of %s is already this", deployed.Version, deployed.Name)
 	}
 	return a.answerDeployed(deployed)
+}
+
+// tellForeign says what is taken from a project file of AWS's tools, and what
+// is not.
+func (a *app) tellForeign(f *project.Foreign) {
+	a.err.printf("no %s; taking %s from %s", project.File, f.Name, f.File)
+	for _, warning := range f.Warnings {
+		a.err.warn(warning, "")
+	}
 }
 
 // answerDeployed prints a version that is READY.

@@ -31,7 +31,8 @@ with the same session id meets the new code; busy ones when they are done. If th
 version cannot be built, the old one stays. Packages may run code while they are
 installed: it is your machine and your agent.
 
-Without isolde.yaml the entry point is found as isolde init would.`,
+Without isolde.yaml, a project file of AWS's tools is read as isolde deploy does, and
+without that the entry point is found as isolde init would.`,
 		Example: `  isolde dev ./weather
   isolde invoke 'hello'        # in another terminal`,
 		Args: arguments(0, 1),
@@ -49,19 +50,19 @@ Without isolde.yaml the entry point is found as isolde init would.`,
 }
 
 func (a *app) dev(ctx context.Context, folder string, o serverOptions, over deployOptions) error {
-	load := func() (operator.Deployment, bool, error) {
-		d, found, err := project.LoadOrDetect(folder, a.getenv)
-		if err == nil {
-			d, err = over.apply(d, a.getenv)
-		}
-		return d, found, err
-	}
-	d, found, err := load() // before anything is started
+	source, err := a.devSource(folder, over.name) // before anything is started
 	if err != nil {
 		return err
 	}
-	if !found {
-		a.err.printf("no %s in %s: running %s as %q", project.File, folder, d.Spec.Entrypoint[0], d.Name)
+	load := func() (operator.Deployment, error) {
+		d, err := source.load()
+		if err != nil {
+			return d, err
+		}
+		return over.apply(d, a.getenv)
+	}
+	if _, err := load(); err != nil {
+		return err
 	}
 	if o.config.DataDir == "" {
 		if o.config.DataDir, err = devDataDir(a.getenv, folder); err != nil {
@@ -72,7 +73,7 @@ func (a *app) dev(ctx context.Context, folder string, o serverOptions, over depl
 	o.config.AllowScripts = true
 	o.config.KeepVersions = 2 // each save makes one
 	o.config.DrainTimeout = time.Second
-	w, err := openWatcher(folder)
+	w, err := openWatcher(source.folder)
 	if err != nil {
 		return err
 	}
@@ -85,12 +86,9 @@ func (a *app) dev(ctx context.Context, folder string, o serverOptions, over depl
 	loop := &devLoop{
 		term:   a.err,
 		client: &operator.Client{URL: s.url, HTTP: a.http},
-		folder: folder,
-		load: func() (operator.Deployment, error) {
-			d, _, err := load()
-			return d, err
-		},
-		ready: func(d operator.Deployed) { a.announceDev(s, d) },
+		folder: source.folder,
+		load:   load,
+		ready:  func(d operator.Deployed) { a.announceDev(s, d) },
 	}
 	running, stop := context.WithCancel(ctx)
 	done := make(chan struct{})
@@ -109,6 +107,44 @@ func (a *app) dev(ctx context.Context, folder string, o serverOptions, over depl
 		err = <-s.ended
 	}
 	return err
+}
+
+// devSource is where the agent of a folder is described and has its files.
+type devSource struct {
+	folder string // of the files
+	load   func() (operator.Deployment, error)
+}
+
+// devSource looks for isolde.yaml, then for a project file of AWS's tools, then
+// for an entry point, and says so if it is not the first.
+func (a *app) devSource(folder, name string) (devSource, error) {
+	d, found, err := project.LoadOrDetect(folder, a.getenv)
+	if !found {
+		foreign, ferr := project.LoadForeign(folder, name)
+		if ferr != nil {
+			return devSource{}, ferr
+		}
+		if foreign != nil {
+			a.tellForeign(foreign)
+			return devSource{foreign.Folder, func() (operator.Deployment, error) {
+				f, err := project.LoadForeign(folder, name)
+				if err == nil && f == nil { // it was taken away while this runs
+					err = isolde.Errorf(isolde.CodeNotConfigured, "%s is gone", foreign.File).WithHint("end isolde dev and begin anew")
+				}
+				if err != nil {
+					return operator.Deployment{}, err
+				}
+				return f.Deployment, nil
+			}}, nil
+		}
+	}
+	if err == nil && !found {
+		a.err.printf("no %s in %s: running %s as %q", project.File, folder, d.Spec.Entrypoint[0], d.Name)
+	}
+	return devSource{folder, func() (operator.Deployment, error) {
+		d, _, err := project.LoadOrDetect(folder, a.getenv)
+		return d, err
+	}}, err
 }
 
 // announceDev says how the agent is called.

@@ -178,6 +178,9 @@ func folder(t *testing.T, name string, files map[string]string) string {
 		t.Fatal(err)
 	}
 	for f, text := range files {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(dir, f)), 0o755); err != nil {
+			t.Fatal(err)
+		}
 		if err := os.WriteFile(filepath.Join(dir, f), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
