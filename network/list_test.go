@@ -337,7 +337,9 @@ func TestListsOutliveTheServer(t *testing.T) {
 	ns := inside(t, a)
 	_, err = lookUp(a, ns, "api.example.test")
 	must(t, err)
+	lost := attach(t, old, "lost", list("10.99.0.1"))
 	must(t, old.Close())
+	must(t, os.Remove(old.recordPath("lost")))
 
 	reached := map[string]bool{"203.0.113.2:80": true, "10.99.0.1:80": true, "203.0.113.3:80": false}
 	mustReach(t, ns, reached)
@@ -359,10 +361,12 @@ func TestListsOutliveTheServer(t *testing.T) {
 	if b, _ := os.ReadFile(log); !strings.Contains(string(b), "evil.test") || slices.Contains(names.heard(), "evil.test.") {
 		t.Errorf("log after a restart: %q", b)
 	}
+	mustReach(t, inside(t, lost), map[string]bool{"10.99.0.1:80": false})
 	c := attach(t, r, "c", list("api.example.test"))
-	if got := len(r.policies); got != 2 {
-		t.Errorf("%d policies, want that of a, and that of b and c", got)
+	if got := len(r.policies); got != 3 {
+		t.Errorf("%d policies, want that of a, that of b and c, and the empty one of lost", got)
 	}
+	must(t, r.Detach(t.Context(), lost.ID))
 	must(t, r.Detach(t.Context(), c.ID))
 	must(t, r.Detach(t.Context(), "a"))
 	must(t, r.Detach(t.Context(), "b"))

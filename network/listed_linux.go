@@ -83,8 +83,7 @@ func (r *Router) join(id string, addr netip.Addr, network isolde.Network) (group
 		if !ok {
 			return 0, isolde.Errorf(isolde.CodeQuota, "sessions use %d different egress lists, and there may be no more", len(r.policies))
 		}
-		p = newPolicy(allow)
-		p.group = group
+		p = newPolicy(group, allow)
 		if err := r.changePolicies(func(c *nftables.Conn, t *nftables.Table, s listSets) error { return addPolicy(c, t, s, p) }); err != nil {
 			return 0, fmt.Errorf("make policy: %w", err)
 		}
@@ -167,35 +166,32 @@ func (r *Router) changePolicies(change func(*nftables.Conn, *nftables.Table, lis
 }
 
 // findListed takes up the listed links that find has found: their groups by
-// id. One without a record keeps the rules that the kernel has of it, and no
-// name is resolved for it.
+// id. A group is a list, so that a link whose record is lost has the list of
+// the others in its group, and without others reaches nothing.
 func (r *Router) findListed(groups map[string]uint32, indexes map[string]int) error {
 	r.listsMu.Lock()
+	records := map[string]listRecord{}
 	for id, group := range groups {
-		link := r.links[id]
-		if link == nil {
+		record, err := r.readRecord(id)
+		if err != nil {
+			r.log.Warn("the egress list of a session is lost", "sandbox", id, "err", err)
 			continue
 		}
-		var record listRecord
-		b, err := os.ReadFile(r.recordPath(id))
-		if err == nil {
-			err = json.Unmarshal(b, &record)
+		records[id] = record
+		if r.policies[group] == nil {
+			// Destinations that were written could be read.
+			allow, _ := isolde.Network{Allow: record.Allow}.Destinations()
+			r.policies[group] = newPolicy(group, allow)
 		}
-		var allow []isolde.Destination
-		if err == nil {
-			allow, err = isolde.Network{Allow: record.Allow}.Destinations()
+	}
+	for id, group := range groups {
+		if r.policies[group] == nil {
+			r.policies[group] = newPolicy(group, nil)
 		}
-		if err != nil {
-			r.log.Warn("a session's egress list is lost: it reaches nothing", "sandbox", id, "err", err)
+		if link := r.links[id]; link != nil {
+			l := r.addListed(id, link.Addr, r.policies[group])
+			l.index, l.logFile = uint32(indexes[id]), records[id].LogFile
 		}
-		p := r.policies[group]
-		if p == nil {
-			p = newPolicy(allow)
-			p.group = group
-			r.policies[group] = p
-		}
-		l := r.addListed(id, link.Addr, p)
-		l.index, l.logFile = uint32(indexes[id]), record.LogFile
 	}
 	found := len(r.listed) > 0
 	r.listsMu.Unlock()
@@ -209,6 +205,14 @@ func (r *Router) findListed(groups map[string]uint32, indexes map[string]int) er
 		return r.startResolver()
 	}
 	return nil
+}
+
+func (r *Router) readRecord(id string) (record listRecord, err error) {
+	b, err := os.ReadFile(r.recordPath(id))
+	if err == nil {
+		err = json.Unmarshal(b, &record)
+	}
+	return record, err
 }
 
 // ReportRefusals has the router append a line to a file for what the link's

@@ -31,8 +31,8 @@ type policy struct {
 	links    int                  // that have it; 0 while it goes
 }
 
-func newPolicy(allow []isolde.Destination) *policy {
-	p := &policy{allow: allow, names: map[string][]uint16{}, below: map[string][]uint16{}}
+func newPolicy(group uint32, allow []isolde.Destination) *policy {
+	p := &policy{group: group, allow: allow, names: map[string][]uint16{}, below: map[string][]uint16{}}
 	for _, d := range allow {
 		switch {
 		case d.Network.IsValid():

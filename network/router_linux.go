@@ -334,7 +334,9 @@ func (r *Router) detach(id string) error {
 	if err := unmountNamespace(r.linkPath(id)); err != nil {
 		errs = append(errs, err)
 	}
-	errs = append(errs, r.leave(id))
+	if len(errs) == 0 { // a link that is there keeps its policy
+		errs = append(errs, r.leave(id))
+	}
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("detach %s: %w", id, err)
 	}

@@ -46,6 +46,8 @@ func (r *Router) applyRouterRules(nameServers []netip.Addr) error {
 	if err != nil {
 		return fmt.Errorf("open nftables: %w", err)
 	}
+	r.listsMu.Lock() // no policy comes or goes meanwhile
+	defer r.listsMu.Unlock()
 	chains, err := c.ListChains()
 	if err != nil {
 		return fmt.Errorf("list rules of router: %w", err)
@@ -54,8 +56,6 @@ func (r *Router) applyRouterRules(nameServers []netip.Addr) error {
 	for _, ch := range chains {
 		rules.chains = append(rules.chains, ch.Name)
 	}
-	r.listsMu.Lock() // no policy comes or goes meanwhile
-	defer r.listsMu.Unlock()
 	rules.policies = r.policies
 	if err := rules.write(c); err != nil {
 		return err
