@@ -33,7 +33,6 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
-	"syscall"
 
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/network"
@@ -46,7 +45,7 @@ const Name = "process"
 
 // Config is what a driver needs.
 type Config struct {
-	StateDir string          // a folder of the driver's own; made if missing
+	StateDir string          // a folder of this driver's own, which no other has open; made if missing
 	Router   *network.Router // nil: agents use the host's network. It stays the caller's, who closes it after the driver
 	Logger   *slog.Logger    // nil: no logs
 }
@@ -55,8 +54,7 @@ type Config struct {
 type Driver struct {
 	cfg        Config
 	log        *slog.Logger
-	namespaces bool     // sandboxes have a process namespace
-	lock       *os.File // keeps a second server off StateDir
+	namespaces bool // sandboxes have a process namespace
 
 	watchers sync.WaitGroup
 
@@ -67,7 +65,7 @@ type Driver struct {
 
 var _ sandbox.Driver = (*Driver)(nil)
 
-// Open prepares the driver. CodeConflict when another server uses StateDir.
+// Open prepares the driver.
 func Open(ctx context.Context, cfg Config) (*Driver, error) {
 	return open(ctx, cfg, probeNamespaces() == nil)
 }
@@ -83,16 +81,10 @@ func open(_ context.Context, cfg Config, namespaces bool) (*Driver, error) {
 	if err := os.MkdirAll(cfg.StateDir, 0o700); err != nil {
 		return nil, fmt.Errorf("open process driver: %w", err)
 	}
-	lock, err := lockFile(filepath.Join(cfg.StateDir, "lock"))
-	if err != nil {
-		return nil, isolde.Errorf(isolde.CodeConflict, "another server uses %s", cfg.StateDir).
-			WithHint("stop it, or choose another data folder").WithCause(err)
-	}
 	return &Driver{
 		cfg:        cfg,
 		log:        cfg.Logger.With("driver", Name),
 		namespaces: namespaces,
-		lock:       lock,
 		sandboxes:  make(map[sandbox.ID]*instance),
 	}, nil
 }
@@ -190,7 +182,6 @@ var errClosed = isolde.Errorf(isolde.CodeUnavailable, "the process driver is clo
 // Close lets go of the sandboxes, which run on.
 func (d *Driver) Close() error {
 	d.mu.Lock()
-	first := !d.closed
 	d.closed = true
 	for _, s := range d.sandboxes {
 		if s != nil {
@@ -199,9 +190,6 @@ func (d *Driver) Close() error {
 	}
 	d.mu.Unlock()
 	d.watchers.Wait()
-	if first {
-		return d.lock.Close()
-	}
 	return nil
 }
 
@@ -210,17 +198,4 @@ func firstPort(ports []int) int {
 		return 0
 	}
 	return ports[0]
-}
-
-// lockFile takes a lock that goes with this process, or with Close.
-func lockFile(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
 }

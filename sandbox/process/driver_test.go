@@ -169,21 +169,6 @@ func TestNeedsAHostRoot(t *testing.T) {
 	}
 }
 
-func TestStateFolderIsOneServers(t *testing.T) {
-	d := openPlain(t)
-	if _, err := open(t.Context(), d.cfg, false); isolde.CodeOf(err) != isolde.CodeConflict {
-		t.Errorf("second driver on one state folder: %v", err)
-	}
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
-	}
-	again, err := open(t.Context(), d.cfg, false)
-	if err != nil {
-		t.Fatalf("open after Close: %v", err)
-	}
-	again.Close()
-}
-
 func TestFingerprint(t *testing.T) {
 	f := Fingerprint(t.Context())
 	if f.Driver != "process" || !f.Available || !strings.HasPrefix(f.Isolation, "none") {
