@@ -9,6 +9,7 @@ import (
 	"github.com/isolde-run/isolde"
 	"github.com/isolde-run/isolde/operator"
 	"github.com/isolde-run/isolde/session"
+	"github.com/isolde-run/isolde/telemetry"
 )
 
 // Limits bound what sessions may take. docs/LIMITS.md tells of all of them.
@@ -37,6 +38,15 @@ func (s *Server) usage() operator.Usage {
 	}
 	u.MemoryTotal, u.MemoryAvailable, _ = MachineMemory() // zero where it is not known
 	return u
+}
+
+// reading is what the metrics tell of now.
+func (s *Server) reading(driver string) telemetry.Reading {
+	u := s.usage()
+	return telemetry.Reading{
+		Version: s.cfg.Version, Driver: driver, Sessions: s.sessions.Count(), MaxSessions: u.MaxSessions,
+		MemoryPromised: u.MemoryPromised, MemoryBudget: u.MemoryBudget, MemoryTotal: u.MemoryTotal, MemoryAvailable: u.MemoryAvailable,
+	}
 }
 
 // MachineMemory is how much memory the machine has, and how much of it is not

@@ -223,7 +223,7 @@ func (s *Server) wire(ctx context.Context, locality isolde.Locality) (http.Handl
 	if err := s.checkReach(driver); err != nil {
 		return nil, err
 	}
-	metrics := telemetry.New(func() map[isolde.SessionState]int { return s.sessions.Count() })
+	metrics := telemetry.New(func() telemetry.Reading { return s.reading(driver.Name()) })
 	sessions := session.Config{
 		Driver: driver, Store: store, LogDir: s.dir("logs"), StorageDir: s.dir("storage"), Logger: cfg.Logger, Metrics: metrics, InitTimeout: cfg.InitTimeout,
 	}

@@ -305,11 +305,11 @@ func (m *Manager) Sessions() []isolde.Session {
 	return out
 }
 
-// Count counts the sessions that have a sandbox, by state.
-func (m *Manager) Count() map[isolde.SessionState]int {
-	n := make(map[isolde.SessionState]int)
+// Count counts the sessions that have a sandbox.
+func (m *Manager) Count() map[telemetry.SessionGroup]int {
+	n := make(map[telemetry.SessionGroup]int)
 	for _, s := range m.all() {
-		n[s.state()]++
+		n[telemetry.SessionGroup{Runtime: s.key.Runtime, State: s.state()}]++
 	}
 	return n
 }

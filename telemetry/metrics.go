@@ -22,9 +22,8 @@ type Metrics struct {
 	ends        *prometheus.CounterVec
 }
 
-// New makes the metrics of a server. sessions is called at each scrape and
-// counts the sessions by state.
-func New(sessions func() map[isolde.SessionState]int) *Metrics {
+// New makes the metrics of a server. read is called at each scrape.
+func New(read func() Reading) *Metrics {
 	m := &Metrics{
 		registry: prometheus.NewRegistry(),
 		invocations: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -46,7 +45,7 @@ func New(sessions func() map[isolde.SessionState]int) *Metrics {
 			Help: "Sessions ended, by cause.",
 		}, []string{"cause"}),
 	}
-	m.registry.MustRegister(m.invocations, m.duration, m.starts, m.ends, sessionGauge{sessions},
+	m.registry.MustRegister(m.invocations, m.duration, m.starts, m.ends, gauges{read},
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -80,22 +79,5 @@ func (m *Metrics) SessionStarted(driver string, took time.Duration) {
 func (m *Metrics) SessionEnded(cause isolde.EndCause) {
 	if m != nil {
 		m.ends.WithLabelValues(string(cause)).Inc()
-	}
-}
-
-// sessionGauge counts sessions when it is scraped, so that no state change
-// has to.
-type sessionGauge struct {
-	count func() map[isolde.SessionState]int
-}
-
-var sessionsDesc = prometheus.NewDesc("isolde_sessions", "Sessions with a sandbox, by state.", []string{"state"}, nil)
-
-func (g sessionGauge) Describe(ch chan<- *prometheus.Desc) { ch <- sessionsDesc }
-
-func (g sessionGauge) Collect(ch chan<- prometheus.Metric) {
-	n := g.count()
-	for _, state := range []isolde.SessionState{isolde.SessionStarting, isolde.SessionActive, isolde.SessionIdle, isolde.SessionStopping} {
-		ch <- prometheus.MustNewConstMetric(sessionsDesc, prometheus.GaugeValue, float64(n[state]), string(state))
 	}
 }
