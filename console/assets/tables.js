@@ -36,6 +36,7 @@ export function setUpTables(on) {
     key: sessionKey,
     columns: [
       agent, session,
+      { label: 'User', text: (s) => s.userId ?? '–' },
       { label: 'State', text: (s) => (s.busy ? `${s.state}, busy` : s.state), state: (s) => s.state },
       { label: 'Age', text: (s) => since(s.startedAt) },
       { label: 'Idle end in', text: (s) => (s.idleTimeoutAt ? until(s.idleTimeoutAt) : '–') },
@@ -59,6 +60,7 @@ export function setUpTables(on) {
       { label: 'Ended', text: (s) => `${since(s.endedAt)} ago` },
       { label: 'Ran for', text: (s) => duration(Date.parse(s.endedAt) - Date.parse(s.startedAt)) },
       { label: 'Requests', text: (s) => s.requests },
+      { label: 'Ended by', text: (s) => s.endCause ?? '–' },
       { label: 'Why it ended', text: (s) => (s.endReason ? `it ${s.endReason}` : '–') },
     ],
     actions: [{ label: 'Log', title: 'Read the log of this session', act: on.logSession }],
