@@ -4,8 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
-	"fmt"
 	"math"
 	"time"
 
@@ -22,31 +20,6 @@ const (
 	maxEnded   = 100_000
 	countEvery = 1000
 )
-
-// PutSession implements isolde.SessionStore.
-func (s *Store) PutSession(ctx context.Context, r isolde.Session) error {
-	record, err := json.Marshal(r)
-	if err != nil {
-		return fmt.Errorf("encode session: %w", err)
-	}
-	ended := sql.NullInt64{Int64: micros(r.EndedAt), Valid: !r.EndedAt.IsZero()}
-	err = s.tx(ctx, func(tx *sql.Tx) error {
-		_, err := tx.ExecContext(ctx, `INSERT INTO sessions (runtime_id, id, ended_at, started_at, record) VALUES (?, ?, ?, ?, ?)
-			ON CONFLICT DO UPDATE SET ended_at = excluded.ended_at, started_at = excluded.started_at, record = excluded.record`,
-			r.Runtime, r.ID, ended, micros(r.StartedAt), string(record))
-		if isForeignKey(err) {
-			return noRuntime(r.Runtime)
-		}
-		if err != nil || !ended.Valid {
-			return err
-		}
-		if s.ends.Add(1)%countEvery == 0 {
-			err = forgetMoreThan(ctx, tx, maxEnded)
-		}
-		return errors.Join(err, forgetOldSessions(ctx, tx))
-	})
-	return wrap("put session", err)
-}
 
 // Sessions implements isolde.SessionStore.
 func (s *Store) Sessions(ctx context.Context, id isolde.RuntimeID, ended bool, limit int) ([]isolde.Session, error) {

@@ -27,6 +27,8 @@ type Store struct {
 	read  *reader
 	write *sql.DB      // one connection: SQLite has one writer, and a queue beats SQLITE_BUSY
 	ends  atomic.Int64 // of sessions, since it was opened
+
+	records records
 }
 
 var _ isolde.Store = (*Store)(nil)
@@ -39,7 +41,7 @@ func Open(ctx context.Context, path string) (*Store, error) {
 		return nil, fmt.Errorf("open database %s: %w", path, err)
 	}
 	write.SetMaxOpenConns(1)
-	s := &Store{path: path, write: write}
+	s := &Store{path: path, write: write, records: records{turn: make(chan struct{}, 1)}}
 	if err := s.migrate(ctx, path, migrations); err != nil {
 		s.Close()
 		return nil, err
