@@ -249,7 +249,8 @@ func (m *Manager) takeUp(ctx context.Context, box sandbox.Sandbox, running map[i
 	if err != nil {
 		return nil, err
 	}
-	if r, ok := running[s.key]; ok {
+	r, ok := running[s.key]
+	if ok {
 		s.requests.Store(r.Requests)
 		s.lastError = r.LastError
 		s.setUser(r.User)
@@ -258,8 +259,10 @@ func (m *Manager) takeUp(ctx context.Context, box sandbox.Sandbox, running map[i
 		s.busy.Store(r.Busy)
 	}
 	s.boxID = box.ID()
-	if err := m.cfg.Store.PutSession(ctx, s.snapshot()); err != nil {
-		return nil, err // its agent runtime was deleted
+	if !ok || r.Sandbox != string(box.ID()) {
+		if err := m.cfg.Store.PutSession(ctx, s.snapshot()); err != nil {
+			return nil, err // its agent runtime was deleted
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
