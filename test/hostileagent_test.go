@@ -85,7 +85,7 @@ func TestHostileAgent(t *testing.T) {
 			case <-stop:
 				served <- n
 				return
-			default:
+			case <-time.After(50 * time.Millisecond):
 				if _, err := order(good, map[string]any{"do": "echo"}); err != nil {
 					t.Errorf("call %d of the session that behaves: %v", n, err)
 				}
