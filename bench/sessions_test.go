@@ -25,7 +25,7 @@ import (
 // finds them all again. Agents take no part: they are a few bytes each that
 // answer whatever is asked.
 func BenchmarkSessions(b *testing.B) {
-	const sessions = 20_000
+	const sessions = 100_000
 	dir := b.TempDir()
 	store, err := sqlite.Open(b.Context(), filepath.Join(dir, "isolde.db"))
 	if err != nil {
