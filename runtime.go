@@ -78,6 +78,9 @@ type VersionSpec struct {
 	Network     Network           `json:"network,omitzero"`
 	Limits      Limits            `json:"limits,omitzero"`
 	Mounts      []Mount           `json:"mounts,omitempty"` // folders of the server's machine
+	// BindSessions says whether a session is its first caller's alone; nil: the
+	// server decides.
+	BindSessions *bool `json:"bindSessions,omitempty"`
 
 	Role             string                 `json:"roleArn,omitempty"`
 	NetworkSettings  *NetworkConfiguration  `json:"networkConfiguration,omitempty"`

@@ -12,8 +12,9 @@ import (
 )
 
 // Binding says which sessions belong to the identity that started them, so
-// that no other may enter them. AWS has no such rule: it leaves session ids to
-// whoever hands them out.
+// that no other may enter them, unless their agent runtime says so itself
+// ([isolde.VersionSpec].BindSessions). AWS has no such rule: it leaves session
+// ids to whoever hands them out.
 type Binding string
 
 // The bindings. An identity is a token's issuer and subject, or a key's name.
@@ -22,6 +23,19 @@ const (
 	BindAll  Binding = "all"  // those of all whose callers are known
 	BindNone Binding = "none" // none
 )
+
+// bound reports whether the callers of a version whose identity is known have
+// their sessions to themselves.
+func (h *Handler) bound(spec isolde.VersionSpec) bool {
+	switch {
+	case spec.BindSessions != nil:
+		return *spec.BindSessions
+	case spec.Authorizer != nil:
+		return h.Binding != BindNone
+	default:
+		return h.Binding == BindAll
+	}
+}
 
 // allow lets requests through to an operation on an agent runtime. Those of a
 // runtime with a JWT authorizer need one of its tokens, all others a key of
@@ -58,7 +72,7 @@ func (h *Handler) allowToken(w http.ResponseWriter, r *http.Request, right auth.
 		h.refuse(w, r, err)
 		return
 	}
-	next(w, r.WithContext(auth.NewContext(r.Context(), identity, h.Binding != BindNone)))
+	next(w, r.WithContext(auth.NewContext(r.Context(), identity, h.bound(t.Version.Spec))))
 }
 
 // allowKey lets through who has a key of the server. Who has one learns of
@@ -84,7 +98,7 @@ func (h *Handler) allowKey(w http.ResponseWriter, r *http.Request, right auth.Ri
 		h.refuse(w, admitted.Request(r, false), broken)
 		return
 	}
-	next(w, admitted.Request(r, h.Binding == BindAll))
+	next(w, admitted.Request(r, h.bound(t.Version.Spec)))
 }
 
 // refuse answers in the form of the agent's protocol.

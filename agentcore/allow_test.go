@@ -391,6 +391,45 @@ func TestSessionsOfKeysAreBoundWhereAsked(t *testing.T) {
 	}
 }
 
+// An agent runtime says for itself whose its sessions are, whatever its server
+// says of all.
+func TestAgentRuntimesBindTheirSessions(t *testing.T) {
+	idp := newProvider(t)
+	b := keyBed(t, http.HandlerFunc(echoBody), "")
+	yes, no := true, false
+	authorizer := &isolde.Authorizer{JWT: &isolde.JWTAuthorizer{
+		DiscoveryURL: idp.URL + "/.well-known/openid-configuration", AllowedAudience: []string{"agents"},
+	}}
+	for _, test := range []struct {
+		name   string
+		spec   isolde.VersionSpec
+		server agentcore.Binding
+		want   int // for another than who began the session
+	}{
+		{"keys_bound", isolde.VersionSpec{BindSessions: &yes}, agentcore.BindNone, 403},
+		{"keys_unbound", isolde.VersionSpec{BindSessions: &no}, agentcore.BindAll, 200},
+		{"tokens_bound", isolde.VersionSpec{BindSessions: &yes, Authorizer: authorizer}, agentcore.BindNone, 403},
+		{"tokens_unbound", isolde.VersionSpec{BindSessions: &no, Authorizer: authorizer}, agentcore.BindAll, 200},
+		{"silent", isolde.VersionSpec{}, agentcore.BindAll, 403},
+	} {
+		b.binding = test.server
+		b.serve(t)
+		invocations, session := b.deploy(t, test.name, test.spec), string(isolde.NewSessionID())
+		for i, want := range []int{200, test.want} {
+			req := b.request(t, "POST", invocations, []byte("{}"))
+			req.Header.Set(agentcore.HeaderSession, session)
+			if test.spec.Authorizer != nil {
+				req.Header.Set("Authorization", "Bearer "+idp.tokenOf(t, []string{"ada", "bob"}[i], "agents", time.Hour))
+			} else {
+				req = b.sign(t, req, []byte("{}"), signed{key: []*auth.Key{keyAll, keyInvoke}[i]})
+			}
+			if a := roundTrip(t, req); a.status != want {
+				t.Errorf("%s, caller %d: %d %s; want %d", test.name, i, a.status, a.body, want)
+			}
+		}
+	}
+}
+
 // The token reaches the agent where the runtime names Authorization; a
 // signature never does, as it is of no use to an agent.
 func TestAuthorizationReachesAgentsThatMayHaveIt(t *testing.T) {

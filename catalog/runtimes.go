@@ -41,7 +41,7 @@ func (c *Catalog) Create(ctx context.Context, token, name string, spec isolde.Ve
 // Update records the next version and begins to build it: UPDATING, then
 // READY or UPDATE_FAILED. DEFAULT goes on serving the last version until the
 // new one is READY. What the AgentCore API has no words for (resources,
-// egress, limits, folders of the machine) stays as it was. Errors as Create's,
+// egress, limits, folders of the machine, whose sessions are) stays as it was. Errors as Create's,
 // and CodeConflict while another change is under way.
 func (c *Catalog) Update(ctx context.Context, token string, id isolde.RuntimeID, spec isolde.VersionSpec) (isolde.Change, error) {
 	if err := checkRequest(isolde.Problems{}, token, spec); err != nil {
@@ -59,7 +59,7 @@ func (c *Catalog) Update(ctx context.Context, token string, id isolde.RuntimeID,
 		}
 		spec.Language, spec.Entrypoint = last.Spec.Language, last.Spec.Entrypoint
 		spec.Resources, spec.Network, spec.Limits = last.Spec.Resources, last.Spec.Network, last.Spec.Limits
-		spec.Mounts = last.Spec.Mounts
+		spec.Mounts, spec.BindSessions = last.Spec.Mounts, last.Spec.BindSessions
 		if err := spec.Validate(); err != nil { // paths of the one and the other may be the same
 			return isolde.Change{}, err
 		}

@@ -116,7 +116,7 @@ func TestDefaultServesTheLastGoodVersion(t *testing.T) {
 
 func TestUpdateKeepsWhatTheAPIHasNoWordsFor(t *testing.T) {
 	b := newBed(t)
-	own := isolde.VersionSpec{Resources: isolde.Resources{MemoryBytes: 1 << 30}, Network: isolde.Network{Egress: isolde.EgressNone}}
+	own := isolde.VersionSpec{Resources: isolde.Resources{MemoryBytes: 1 << 30}, Network: isolde.Network{Egress: isolde.EgressNone}, BindSessions: new(bool)}
 	d := b.deploy(t, "one", own)
 	b.update(t, d.Runtime.ID, "two")
 	target, err := b.Resolve(t.Context(), "agent", "")
@@ -125,6 +125,9 @@ func TestUpdateKeepsWhatTheAPIHasNoWordsFor(t *testing.T) {
 	}
 	if s := target.Launch.Spec; s.Network.Egress != own.Network.Egress || s.Resources.MemoryBytes != own.Resources.MemoryBytes {
 		t.Errorf("after an update through the API: %+v, %+v", s.Network, s.Resources)
+	}
+	if bind := target.Version.Spec.BindSessions; bind == nil || *bind {
+		t.Errorf("after an update through the API bindSessions = %v", bind)
 	}
 }
 

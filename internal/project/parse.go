@@ -83,6 +83,10 @@ func (d *decoder) project(n ast.Node, p *parsed) error {
 		"limits":  func(n ast.Node) error { return d.limits(n, &spec.Limits) },
 		"storage": d.storage(&spec.Filesystems),
 		"mounts":  d.mounts(&spec.Mounts),
+		"bindSessions": func(n ast.Node) error {
+			spec.BindSessions = new(bool)
+			return d.boolean(spec.BindSessions)(n)
+		},
 		"network": func(n ast.Node) error {
 			return d.mapping(n, "network", fields{
 				"egress": d.egress(&spec.Network),

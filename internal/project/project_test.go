@@ -85,6 +85,7 @@ protocol: mcp
 		{"one storage", "storage: /mnt/data\nentrypoint: a.py\n", operator.Deployment{Spec: isolde.VersionSpec{
 			Entrypoint: []string{"a.py"}, Filesystems: []isolde.Filesystem{{Session: &isolde.SessionStorage{MountPath: "/mnt/data"}}},
 		}}},
+		{"bound sessions", "bindSessions: false\n", operator.Deployment{Spec: isolde.VersionSpec{BindSessions: new(bool)}}},
 		{"an image", "name: a\nimage: ghcr.io/me/agent:1\n", operator.Deployment{Name: "a"}},
 		{"flow style", "{name: a, entrypoint: './server', resources: {memory: 512Mi}}", operator.Deployment{
 			Name: "a", Spec: isolde.VersionSpec{Entrypoint: []string{"./server"}, Resources: isolde.Resources{MemoryBytes: 512 << 20}},
@@ -140,6 +141,7 @@ func TestParseErrors(t *testing.T) {
 		{"mounts", "mounts: /srv\n", `isolde.yaml:1:9: mounts must be a list`, "for example: mounts: [{path: /mnt/models, folder: /srv/models, readonly: true}]"},
 		{"half a mount", "mounts:\n- path: /mnt/a\n", `isolde.yaml:2:3: a mount needs path, in the session, and folder, on the server's machine`, ""},
 		{"relative folder", "mounts: [{path: /mnt/a, folder: models}]\n", `isolde.yaml:1:33: "models" is not an absolute path on the server's machine`, ""},
+		{"bindSessions", "bindSessions: jwt\n", `isolde.yaml:1:15: the value must be true or false, not "jwt"`, ""},
 		{"readonly", "mounts: [{path: /mnt/a, folder: /srv, readonly: 1}]\n", `isolde.yaml:1:49: the value must be true or false, not "1"`, ""},
 		{"two documents", "name: a\n---\nname: b\n", `isolde.yaml:3:1: a second document; the file holds one agent`, ""},
 		{"image and entrypoint", "image: x\nentrypoint: agent.py\n", `isolde.yaml: image stands instead of entrypoint and language; an image says itself what it runs`, "remove image, or the others"},
