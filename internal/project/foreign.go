@@ -31,13 +31,17 @@ type Foreign struct {
 
 // LoadForeign reads the project file of AWS's starter toolkit or of its CLI in
 // a folder. agent picks one of several by name; empty means the file's default.
-// It returns nil for a folder with neither.
+// In a folder with both, that of the CLI counts, which has replaced the
+// toolkit. It returns nil for a folder with neither.
 func LoadForeign(folder, agent string) (*Foreign, error) {
-	for file, read := range map[string]func(*foreignReader, map[string]any, string) (*Foreign, error){
-		ToolkitFile: (*foreignReader).toolkit,
-		CLIFile:     (*foreignReader).cli,
+	for _, known := range []struct {
+		file string
+		read func(*foreignReader, map[string]any, string) (*Foreign, error)
+	}{
+		{CLIFile, (*foreignReader).cli},
+		{ToolkitFile, (*foreignReader).toolkit},
 	} {
-		path := filepath.Join(folder, filepath.FromSlash(file))
+		path := filepath.Join(folder, filepath.FromSlash(known.file))
 		data, err := readFile(path)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
@@ -50,7 +54,7 @@ func LoadForeign(folder, agent string) (*Foreign, error) {
 			return nil, isolde.Errorf(isolde.CodeInvalid, "%s: %v", path, err).WithHint("correct the file, or write isolde.yaml with: isolde init")
 		}
 		r := &foreignReader{folder: folder, path: path}
-		f, err := read(r, doc, agent)
+		f, err := known.read(r, doc, agent)
 		if err != nil {
 			return nil, err
 		}

@@ -1,6 +1,7 @@
 package project
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -90,6 +91,13 @@ func TestLoadForeignCLI(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" || err != nil {
 		t.Errorf("%v\n%s", err, diff)
+	}
+	// The file of the tool before it is left over.
+	if err := os.WriteFile(filepath.Join(dir, ToolkitFile), []byte(toolkitFile), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := LoadForeign(dir, ""); err != nil || got.Name != "Chat" {
+		t.Errorf("with both files: %+v, %v", got, err)
 	}
 }
 
