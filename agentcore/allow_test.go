@@ -347,6 +347,34 @@ func TestWebSocketsAskForCredentials(t *testing.T) {
 	}
 }
 
+// A presigned URL is handed to others, for what it says: whoever has it does
+// not choose another session or another header of the agent's.
+func TestPresignedRequestsAreWhatWasSigned(t *testing.T) {
+	b := keyBed(t, http.HandlerFunc(echoBody), "")
+	own := "/runtimes/" + escape(b.arn) + "/invocations"
+	session := string(isolde.NewSessionID())
+	for _, test := range []struct {
+		name, header, value string
+		before              bool // it was signed
+		want                int
+	}{
+		{"another session", agentcore.HeaderSession, string(isolde.NewSessionID()), false, 403},
+		{"a header for the agent", "X-Amzn-Bedrock-Agentcore-Runtime-Custom-Tenant", "another", false, 403},
+		{"its session", agentcore.HeaderSession, session, true, 200},
+		{"a trace", "X-Amzn-Trace-Id", "Root=1-67891233-abcdef012345678912345678", false, 200},
+	} {
+		req := b.request(t, "POST", own, []byte("{}"))
+		if test.before {
+			req.Header.Set(test.header, test.value)
+		}
+		req = b.sign(t, req, []byte("{}"), signed{key: keyInvoke, presign: 5 * time.Minute})
+		req.Header.Set(test.header, test.value)
+		if a := roundTrip(t, req); a.status != test.want {
+			t.Errorf("%s: %d %s", test.name, a.status, a.body)
+		}
+	}
+}
+
 func TestSessionsOfTokensAreBoundToThem(t *testing.T) {
 	idp := newProvider(t)
 	b := keyBed(t, http.HandlerFunc(echoBody), "")

@@ -71,7 +71,30 @@ func (v *Verifier) Begin(r *http.Request) (*Pending, error) {
 	if err := v.setPayload(p, &c, r); err != nil {
 		return nil, err
 	}
+	if err := p.checkUnsigned(&c, r); err != nil {
+		return nil, err
+	}
 	return p, v.start(p, &c, r)
+}
+
+// ofAgentCore begins the headers that say whose session a request is of and
+// what the agent hears beside the body.
+const ofAgentCore = "X-Amzn-Bedrock-Agentcore-"
+
+// checkUnsigned refuses such a header that a presigned request got later:
+// who is handed a URL may do what it says and nothing else. The sender of
+// any other request has the key, and may add what it likes after signing.
+func (p *Pending) checkUnsigned(c *claim, r *http.Request) error {
+	if !c.presigned {
+		return nil
+	}
+	for name := range r.Header {
+		if strings.HasPrefix(name, ofAgentCore) && !p.Signed(strings.ToLower(name)) {
+			return isolde.Errorf(isolde.CodeSignature, "the presigned request has the header %s, which is not signed", shorten(name)).
+				WithHint("sign it with the URL, or have it in the URL's query before that is signed")
+		}
+	}
+	return nil
 }
 
 func (v *Verifier) checkScope(c *claim) error {
