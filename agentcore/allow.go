@@ -55,7 +55,7 @@ func (h *Handler) allow(right auth.Right, next http.HandlerFunc) http.HandlerFun
 		case h.Gate != nil:
 			h.allowKey(w, r, right, t, err, next)
 		default:
-			next(w, r) // what is wrong with the target is its to say
+			h.let(next, w, r) // what is wrong with the target is its to say
 		}
 	}
 }
@@ -72,7 +72,15 @@ func (h *Handler) allowToken(w http.ResponseWriter, r *http.Request, right auth.
 		h.refuse(w, r, err)
 		return
 	}
-	next(w, r.WithContext(auth.NewContext(r.Context(), identity, h.bound(t.Version.Spec))))
+	h.let(next, w, r.WithContext(auth.NewContext(r.Context(), identity, h.bound(t.Version.Spec))))
+}
+
+// let has next serve a request whose caller is known, if one is asked for.
+func (h *Handler) let(next http.HandlerFunc, w http.ResponseWriter, r *http.Request) {
+	if h.Binding == BindNone && auth.Owner(r.Context()) == "" { // sessions that were bound before are nobody's now
+		r = r.WithContext(auth.Unbound(r.Context()))
+	}
+	next(w, r)
 }
 
 // allowKey lets through who has a key of the server. Who has one learns of
@@ -98,7 +106,7 @@ func (h *Handler) allowKey(w http.ResponseWriter, r *http.Request, right auth.Ri
 		h.refuse(w, admitted.Request(r, false), broken)
 		return
 	}
-	next(w, admitted.Request(r, h.bound(t.Version.Spec)))
+	h.let(next, w, admitted.Request(r, h.bound(t.Version.Spec)))
 }
 
 // refuse answers in the form of the agent's protocol.

@@ -404,6 +404,57 @@ func TestSessionsOfTokensAreBoundToThem(t *testing.T) {
 	}
 }
 
+// A version of the same agent runtime that asks for no token is no way into the
+// sessions of those who have one.
+func TestSessionsOfTokensAreNotEnteredByOthers(t *testing.T) {
+	idp := newProvider(t)
+	b := keyBed(t, http.HandlerFunc(echoBody), "")
+	b.deploy(t, "mixed", isolde.VersionSpec{})
+	mixed, err := b.agents.Resolve(t.Context(), "mixed", "")
+	if err == nil {
+		_, err = b.agents.CreateEndpoint(t.Context(), "", isolde.Endpoint{Runtime: mixed.Runtime.ID, Name: "old"}, nil)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	invocations := b.deploy(t, "mixed", isolde.VersionSpec{Authorizer: &isolde.Authorizer{JWT: &isolde.JWTAuthorizer{
+		DiscoveryURL: idp.URL + "/.well-known/openid-configuration", AllowedAudience: []string{"agents"},
+	}}})
+	runtime, session := strings.TrimSuffix(invocations, "/invocations"), string(isolde.NewSessionID())
+	token := func(operation string) int {
+		req := b.request(t, "POST", runtime+operation, []byte("{}"))
+		req.Header.Set("Authorization", "Bearer "+idp.tokenOf(t, "ada", "agents", time.Hour))
+		req.Header.Set(agentcore.HeaderSession, session)
+		return roundTrip(t, req).status
+	}
+	key := func(operation string) int {
+		req := b.request(t, "POST", runtime+operation+"?qualifier=old", []byte("{}"))
+		req.Header.Set(agentcore.HeaderSession, session)
+		if b.keys != nil {
+			req = b.sign(t, req, []byte("{}"), signed{key: keyAll})
+		}
+		return roundTrip(t, req).status
+	}
+	if status := token("/invocations"); status != 200 {
+		t.Fatal(status)
+	}
+	for _, keys := range [][]*auth.Key{b.keys, nil} {
+		b.keys = keys
+		b.serve(t)
+		for _, operation := range []string{"/invocations", "/stopruntimesession"} {
+			if status := key(operation); status != 403 {
+				t.Errorf("%d keys, %s in the session of a token: %d", len(keys), operation, status)
+			}
+		}
+	}
+	if status := token("/stopruntimesession"); status != 200 {
+		t.Fatal(status)
+	}
+	if status := key("/invocations"); status != 403 {
+		t.Errorf("the session was stopped, and another began it anew: %d", status)
+	}
+}
+
 func TestSessionsOfKeysAreBoundWhereAsked(t *testing.T) {
 	for binding, want := range map[agentcore.Binding]int{"": 200, agentcore.BindAll: 403} {
 		b := keyBed(t, http.HandlerFunc(echoBody), binding)

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/auth"
 	"github.com/isolde-run/isolde/sandbox"
 	"github.com/isolde-run/isolde/sandbox/sandboxtest"
 )
@@ -94,7 +95,7 @@ func (b *bed) open() {
 
 func (b *bed) acquire(key isolde.SessionKey) *Lease {
 	b.t.Helper()
-	l, err := b.m.Acquire(b.t.Context(), key, b.launch)
+	l, err := b.m.Acquire(auth.Unbound(b.t.Context()), key, b.launch)
 	if err != nil {
 		b.t.Fatalf("acquire: %v", err)
 	}

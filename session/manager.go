@@ -149,7 +149,7 @@ func Open(ctx context.Context, cfg Config) (*Manager, error) {
 // sandbox; with a nil launch it enters only one that runs, and CodeNotFound is
 // that it does not. The lease must be released. Errors: CodeAgent when the agent does
 // not start (all callers that waited get the same one), CodeDenied when the
-// session belongs to another than ctx's caller (see [auth.Owner]), CodeQuota at a limit
+// session belongs to another than ctx's caller (see [auth.MayEnter]), CodeQuota at a limit
 // on how much there is, CodeThrottled at one on how fast things go,
 // CodeUnavailable while the server drains, ctx's cause when the
 // caller gave up waiting.
@@ -204,8 +204,7 @@ func (m *Manager) find(ctx context.Context, key isolde.SessionKey, launch *Launc
 	if launch == nil {
 		return nil, errNotRunning(key)
 	}
-	owner := auth.Owner(ctx)
-	if err := m.ownedBefore(ctx, key, owner); err != nil {
+	if err := m.ownedBefore(ctx, key); err != nil {
 		return nil, err
 	}
 	m.mu.Lock()
@@ -221,7 +220,7 @@ func (m *Manager) find(ctx context.Context, key isolde.SessionKey, launch *Launc
 		return nil, err
 	}
 	s = m.newSession(key, launch.Version, launch.Lifecycle.WithDefaults(), launch.Spec.Ports[0])
-	s.health, s.owner, s.memory = launch.Health, owner, launch.memory()
+	s.health, s.owner, s.unbound, s.memory = launch.Health, auth.Owner(ctx), auth.IsUnbound(ctx), launch.memory()
 	m.enroll(s)
 	s.busyTimeout = s.agent.limits.BusyTimeout
 	m.wg.Go(func() { s.run(launch.Spec, delay) })

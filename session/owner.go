@@ -7,18 +7,12 @@ import (
 	"github.com/isolde-run/isolde/auth"
 )
 
-// owned is nil unless the session belongs to another than ctx's caller. A
-// caller without a name is one whom no rule binds: the operator, or everyone
-// where sessions are not bound.
-func (s *session) owned(ctx context.Context) error {
-	if s.owner == "" { // the usual case, at no cost
-		return nil
-	}
-	return checkOwner(s.key, s.owner, auth.Owner(ctx))
-}
+// owned is nil unless the session belongs to another than ctx's caller; see
+// [auth.MayEnter].
+func (s *session) owned(ctx context.Context) error { return checkOwner(ctx, s.key, s.owner) }
 
-func checkOwner(key isolde.SessionKey, owner, caller string) error {
-	if caller == "" || owner == "" || owner == caller {
+func checkOwner(ctx context.Context, key isolde.SessionKey, owner string) error {
+	if auth.MayEnter(ctx, owner) {
 		return nil
 	}
 	return isolde.Errorf(isolde.CodeDenied, "session %s belongs to another identity", key.Session).
@@ -27,8 +21,8 @@ func checkOwner(key isolde.SessionKey, owner, caller string) error {
 
 // ownedBefore is owned for a session that does not run. It may have run before,
 // and what it stored then is its owner's as long as its record is kept.
-func (m *Manager) ownedBefore(ctx context.Context, key isolde.SessionKey, caller string) error {
-	if caller == "" {
+func (m *Manager) ownedBefore(ctx context.Context, key isolde.SessionKey) error {
+	if auth.IsUnbound(ctx) {
 		return nil
 	}
 	records, err := m.cfg.Store.SessionsByID(ctx, key.Session)
@@ -37,7 +31,7 @@ func (m *Manager) ownedBefore(ctx context.Context, key isolde.SessionKey, caller
 	}
 	for _, r := range records {
 		if r.Runtime == key.Runtime {
-			return checkOwner(key, r.Owner, caller)
+			return checkOwner(ctx, key, r.Owner)
 		}
 	}
 	return nil

@@ -32,7 +32,14 @@ func TestBoundSessionsAreTheirOwnersAlone(t *testing.T) {
 			if c := enter(ada); c != "" {
 				t.Errorf("%s the owner could not enter: %q", when, c)
 			}
-			if c := enter(t.Context()); c != "" {
+			if c := enter(t.Context()); c != isolde.CodeDenied {
+				t.Errorf("%s somebody who is not known entered the session: %q", when, c)
+			}
+			guest := auth.NewContext(t.Context(), auth.Bearer("https://idp.example", "bob", "", nil), false)
+			if c := enter(guest); c != isolde.CodeDenied {
+				t.Errorf("%s somebody whose sessions are not bound entered the session: %q", when, c)
+			}
+			if c := enter(auth.Unbound(t.Context())); c != "" {
 				t.Errorf("%s the operator could not enter: %q", when, c)
 			}
 		}
@@ -54,6 +61,9 @@ func TestBoundSessionsAreTheirOwnersAlone(t *testing.T) {
 		}
 		if err := b.m.Stop(ada, key, isolde.EndCaller, "was stopped"); err != nil {
 			t.Fatal(err)
+		}
+		if c := enter(t.Context()); c != isolde.CodeDenied {
+			t.Errorf("after a stop somebody who is not known began the session anew: %q", c)
 		}
 		check("after a stop") // by whom it is started anew
 	})

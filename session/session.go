@@ -20,6 +20,7 @@ type session struct {
 	port        int
 	health      Health
 	owner       string         // as of auth.Owner; empty: anyone may enter
+	unbound     bool           // what an owner of the same id has left is its, too; see auth.Unbound
 	memory      int64          // bytes that it may use
 	busyTimeout isolde.Seconds // 0: none
 	agent       *agent

@@ -73,7 +73,7 @@ func (s *session) volumes(wanted []sandbox.Volume) ([]sandbox.Volume, error) {
 	record := storageRecord{Session: s.key.Session, Version: s.version, Owner: s.owner, CreatedAt: time.Now()}
 	if old, err := readStorageRecord(dir); err == nil {
 		same := old.Session == s.key.Session && old.Version == s.version
-		if same && (s.owner == "" || old.Owner == "" || old.Owner == s.owner) {
+		if same && (s.unbound || old.Owner == "" || old.Owner == s.owner) {
 			record.CreatedAt = old.CreatedAt
 			if s.owner == "" {
 				record.Owner = old.Owner

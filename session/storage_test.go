@@ -1,6 +1,7 @@
 package session
 
 import (
+	"context"
 	"errors"
 	"io/fs"
 	"os"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/auth"
 	"github.com/isolde-run/isolde/sandbox"
 	"github.com/isolde-run/isolde/sandbox/sandboxtest"
 )
@@ -40,7 +42,7 @@ func (b *bed) write(text string) string {
 
 func (b *bed) end() {
 	b.t.Helper()
-	if err := b.m.Stop(b.t.Context(), key, isolde.EndCaller, "was stopped"); err != nil {
+	if err := b.m.Stop(auth.Unbound(b.t.Context()), key, isolde.EndCaller, "was stopped"); err != nil {
 		b.t.Fatal(err)
 	}
 }
@@ -157,9 +159,9 @@ func TestStorageIsOfOneVersion(t *testing.T) {
 
 func TestStorageIsOfOneOwner(t *testing.T) {
 	withStorage(t, func(t *testing.T, b *bed) {
-		find := func(owner string) string {
+		find := func(ctx context.Context) string {
 			t.Helper()
-			l, err := b.m.Acquire(as(t, owner), key, b.launch)
+			l, err := b.m.Acquire(ctx, key, b.launch)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -167,21 +169,27 @@ func TestStorageIsOfOneOwner(t *testing.T) {
 			text, _ := os.ReadFile(b.sandbox().Spec.Volumes[0].File)
 			return string(text)
 		}
-		find("ada")
+		find(as(t, "ada"))
 		b.write("of ada")
 		b.end()
-		if got := b.kept(); got != "of ada" {
+		if got := find(auth.Unbound(t.Context())); got != "of ada" {
 			t.Errorf("the operator finds %q", got)
 		}
 		b.end()
 		clear(b.store.records) // then nothing else tells whose the id was
-		if got := find("ada"); got != "of ada" {
+		if got := find(as(t, "ada")); got != "of ada" {
 			t.Errorf("ada finds %q", got)
 		}
 		b.end()
 		clear(b.store.records)
-		if got := find("bob"); got != "" {
+		if got := find(as(t, "bob")); got != "" {
 			t.Errorf("bob finds %q", got)
+		}
+		b.write("of bob")
+		b.end()
+		clear(b.store.records)
+		if got := find(t.Context()); got != "" {
+			t.Errorf("somebody who is not known finds %q", got)
 		}
 		b.end()
 	})
