@@ -118,7 +118,7 @@ func printAgent(w io.Writer, g operator.Agent) {
 		row(w, e.Name, e.Status, pointsAt(e), brief(e.FailureReason))
 	}
 	if g.FailureReason != "" {
-		fmt.Fprintf(w, "\n%s:\n%s\n", g.Status, indent(g.FailureReason))
+		fmt.Fprintf(w, "\n%s:\n%s\n", g.Status, indent(harmless(g.FailureReason)))
 	}
 }
 

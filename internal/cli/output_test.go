@@ -3,6 +3,7 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -17,6 +18,22 @@ func TestAge(t *testing.T) {
 		if got := age(d); got != want {
 			t.Errorf("age(%v) = %s, want %s", d, got, want)
 		}
+	}
+}
+
+// What sessions, agents and callers have named does not command the terminal of
+// whoever looks at it.
+func TestOthersTextsCommandNoTerminal(t *testing.T) {
+	const text = "a\x1b]0;title\x07\u009b2J\rb\u202e\x7f é"
+	const want = `a\x1b]0;title\a\u009b2J\rb\u202e\x7f é`
+	var table, said strings.Builder
+	row(&table, text)
+	(&terminal{w: &said}).warn(text+"\nmore", text)
+	if got := table.String(); got != strings.ReplaceAll(want, `\r`, " ")+"\n" {
+		t.Errorf("row = %q", got)
+	}
+	if got := said.String(); got != "warning: "+want+"\nmore\nhint: "+want+"\n" {
+		t.Errorf("warn = %q", got)
 	}
 }
 

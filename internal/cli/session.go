@@ -177,7 +177,7 @@ call.`,
 			}
 			err = a.answer(viewSession(s), func(w io.Writer) { printSession(w, s) })
 			if err == nil && a.output == formatText && s.LastError != nil {
-				_, err = fmt.Fprintf(a.out, "\nthe agent's last error, %s ago:\n%s\n", since(s.LastError.Time), indent(s.LastError.Message))
+				_, err = fmt.Fprintf(a.out, "\nthe agent's last error, %s ago:\n%s\n", since(s.LastError.Time), indent(harmless(s.LastError.Message)))
 			}
 			return err
 		},

@@ -81,9 +81,9 @@ func (t *terminal) warn(message, hint string) { t.diagnose("warning", "33", mess
 
 func (t *terminal) diagnose(label, color, message, hint string) {
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s %s\n", t.paint(color+";1", label+":"), message)
+	fmt.Fprintf(&b, "%s %s\n", t.paint(color+";1", label+":"), harmless(message))
 	if hint != "" {
-		fmt.Fprintf(&b, "%s %s\n", t.paint("36", "hint:"), hint)
+		fmt.Fprintf(&b, "%s %s\n", t.paint("36", "hint:"), harmless(hint))
 	}
 	fmt.Fprint(t, b.String())
 }
