@@ -123,7 +123,7 @@ type bed struct {
 	binding      agentcore.Binding
 }
 
-func newBed(t *testing.T, agent http.Handler) *bed {
+func newBed(t *testing.T, agent http.Handler, configure ...func(*session.Config)) *bed {
 	t.Helper()
 	b := &bed{
 		locality: isolde.Locality{Region: "us-west-2", Account: "123456789012"},
@@ -135,7 +135,11 @@ func newBed(t *testing.T, agent http.Handler) *bed {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { b.store.Close() })
-	b.sessions, err = session.Open(t.Context(), session.Config{Driver: b.fake, Store: b.store, LogDir: t.TempDir()})
+	cfg := session.Config{Driver: b.fake, Store: b.store, LogDir: t.TempDir()}
+	for _, f := range configure {
+		f(&cfg)
+	}
+	b.sessions, err = session.Open(t.Context(), cfg)
 	if err != nil {
 		t.Fatal(err)
 	}

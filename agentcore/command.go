@@ -45,7 +45,7 @@ func (h *Handler) command(w http.ResponseWriter, r *http.Request) {
 		writeError(w, err)
 		return
 	}
-	lease, err := h.enter(r, id)
+	lease, err := h.enter(r, id, h.Sessions.Acquire)
 	if err != nil {
 		writeError(w, err)
 		return
@@ -76,8 +76,11 @@ func (h *Handler) readCommand(r *http.Request) (commandRequest, error) {
 	return body, err
 }
 
-// enter admits a request to the session of its path, and starts it if need be.
-func (h *Handler) enter(r *http.Request, id isolde.SessionID) (*session.Lease, error) {
+// enter admits a request to a session of the agent runtime of its path, by
+// the manager's Acquire or Connect.
+func (h *Handler) enter(r *http.Request, id isolde.SessionID,
+	admit func(context.Context, isolde.SessionKey, *session.Launch) (*session.Lease, error),
+) (*session.Lease, error) {
 	target, err := h.target(r)
 	if err != nil {
 		return nil, err
@@ -86,7 +89,7 @@ func (h *Handler) enter(r *http.Request, id isolde.SessionID) (*session.Lease, e
 	if err != nil {
 		return nil, err
 	}
-	lease, err := h.Sessions.Acquire(r.Context(), isolde.SessionKey{Runtime: t.Runtime.ID, Session: id}, t.Launch)
+	lease, err := admit(r.Context(), isolde.SessionKey{Runtime: t.Runtime.ID, Session: id}, t.Launch)
 	if err == nil {
 		lease.Identify("", first(r.Header[HeaderUser]))
 	}

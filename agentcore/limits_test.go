@@ -13,7 +13,12 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/bedrockagentcore"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockagentcore/types"
 
+	"github.com/coder/websocket"
+
 	"github.com/isolde-run/isolde"
+	"github.com/isolde-run/isolde/sandbox"
+	"github.com/isolde-run/isolde/sandbox/sandboxtest"
+	"github.com/isolde-run/isolde/session"
 )
 
 func inSession(id string) http.Header {
@@ -52,6 +57,70 @@ func TestLimitsHaveTheirErrors(t *testing.T) {
 				time.Sleep(time.Millisecond)
 			}
 		})
+	}
+}
+
+// WebSockets to agents and to shells count together, each from before its
+// session starts to its end, however that comes.
+func TestOpenWebSocketsAreBounded(t *testing.T) {
+	b := newBed(t, nil, func(c *session.Config) { c.MaxConnections, c.MaxSessionConnections = 3, 2 })
+	b.fake.Script = func(sandbox.Spec) sandboxtest.Script {
+		return sandboxtest.Script{Agent: socketAgent(t), Exec: sandboxtest.Shell}
+	}
+	session := func(id string) *websocket.DialOptions { return &websocket.DialOptions{HTTPHeader: inSession(id)} }
+	const agent, shell = "/runtimes/echo/ws", "/runtimes/echo/ws/shells"
+	refused := func(path, id, why string) {
+		t.Helper()
+		c, resp, err := websocket.Dial(t.Context(), b.url+path, session(id))
+		if err == nil {
+			_ = c.CloseNow()
+			t.Fatalf("%s of %s is open beyond the limit", path, id)
+		}
+		body, _ := io.ReadAll(resp.Body) // which the library keeps
+		if resp.StatusCode != 429 || resp.Header.Get("X-Amzn-ErrorType") != "ThrottlingException" || resp.Header.Get("Retry-After") != "5" || !strings.Contains(string(body), why) {
+			t.Errorf("%s of %s: %s %v: %s", path, id, resp.Status, resp.Header, body)
+		}
+	}
+	first, _, _ := b.connect(t, agent, session("a"))
+	second, _, _ := b.connect(t, shell, session("a"))
+	refused(agent, "a", "2 WebSockets to session aaa")
+	refused(shell, "a", "2 WebSockets to session aaa")
+	b.connect(t, agent, session("b"))
+	refused(agent, "c", "3 WebSockets are open, the most this server allows")
+	if n := len(b.sessions.Sessions()); n != 2 {
+		t.Errorf("%d sessions run; a connection beyond the limit must start none", n)
+	}
+	if resp := b.post(t, "/runtimes/echo/commands", inSession("a"), strings.NewReader(`{"command":"true"}`)); resp.StatusCode != 200 {
+		t.Errorf("a command at the limit of WebSockets: %s", resp.Status)
+	}
+
+	for _, c := range []*websocket.Conn{first, second} {
+		_ = c.CloseNow()
+	}
+	for room := 0; room < 2; { // the server sees it a moment later
+		c, resp, err := websocket.Dial(t.Context(), b.url+shell, session("a"))
+		switch {
+		case err == nil:
+			room++
+			t.Cleanup(func() { _ = c.CloseNow() })
+		case resp == nil || resp.StatusCode != 429:
+			t.Fatal(err)
+		}
+	}
+	refused(agent, "a", "the most")
+}
+
+// A connection that comes to nothing leaves its room.
+func TestWebSocketsThatFailLeaveTheirRoom(t *testing.T) {
+	b := newBed(t, http.NotFoundHandler(), func(c *session.Config) { c.MaxConnections, c.MaxSessionConnections = 1, 1 })
+	for _, path := range []string{"/runtimes/echo/ws", "/runtimes/echo/ws", "/runtimes/echo/ws/shells", "/runtimes/echo/ws/shells"} {
+		c, resp, err := websocket.Dial(t.Context(), b.url+path, &websocket.DialOptions{HTTPHeader: inSession("a")})
+		if err == nil {
+			_ = c.CloseNow()
+		}
+		if resp == nil || resp.StatusCode == 429 || resp.StatusCode == 101 {
+			t.Errorf("%s: %v, %v", path, resp, err)
+		}
 	}
 }
 

@@ -82,7 +82,7 @@ func (h *Handler) claimShell(w http.ResponseWriter, r *http.Request) (*session.S
 		}
 	}
 	w.Header().Set(HeaderShell, string(name))
-	lease, err := h.enter(r, id)
+	lease, err := h.enter(r, id, h.Sessions.Connect)
 	if err != nil {
 		return nil, err
 	}

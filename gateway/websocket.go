@@ -62,7 +62,7 @@ func (g *Gateway) Connect(ctx context.Context, inv *isolde.Invocation) (socket *
 		}
 		g.Metrics.Invocation(target.Runtime.ID, err, time.Since(started))
 	}()
-	lease, err := g.Sessions.Acquire(ctx, isolde.SessionKey{Runtime: target.Runtime.ID, Session: inv.Session}, target.Launch)
+	lease, err := g.Sessions.Connect(ctx, isolde.SessionKey{Runtime: target.Runtime.ID, Session: inv.Session}, target.Launch)
 	if err != nil {
 		return nil, err
 	}

@@ -18,6 +18,8 @@ type Limits struct {
 	MaxSessions          int           // with a sandbox at once; default 5,000
 	NewSessionsPerSecond float64       // default: no bound
 	MemoryBudget         int64         // bytes of memory that sessions may be promised together; default: no bound
+	MaxWebSockets        int           // open at once, connections to shells among them; default 10,000
+	MaxSessionWebSockets int           // of each session; default 100
 	StartWait            time.Duration // for which a session waits for its turn to start; default 30 s
 	ReportBusyAfter      time.Duration // until a session that its agent alone keeps alive is reported; default 1 h
 	PerAgent             isolde.Limits // of every agent runtime; its own isolde.yaml may be stricter
@@ -26,6 +28,7 @@ type Limits struct {
 // apply puts the limits into the configuration of sessions.
 func (l Limits) apply(c *session.Config) {
 	c.MaxSessions, c.NewSessionsPerSecond, c.MemoryBudget = l.MaxSessions, l.NewSessionsPerSecond, l.MemoryBudget
+	c.MaxConnections, c.MaxSessionConnections = l.MaxWebSockets, l.MaxSessionWebSockets
 	c.StartWait, c.ReportBusyAfter, c.PerAgent = l.StartWait, l.ReportBusyAfter, l.PerAgent
 }
 

@@ -19,6 +19,7 @@ type Attachment struct {
 	ctx      context.Context
 	cancel   context.CancelFunc
 	detached atomic.Bool
+	counted  bool // by Connect
 }
 
 // Dial opens a further connection to the agent's port. It is cut when the
@@ -26,9 +27,11 @@ type Attachment struct {
 func (l *Lease) Dial(ctx context.Context) (net.Conn, error) { return l.s.wire.transport.Open(ctx) }
 
 // Attach turns the lease, which is released, into the hold of a connection
-// that stays open. The attachment must be detached.
+// that stays open, and which the limits count if Connect gave the lease. The
+// attachment must be detached.
 func (l *Lease) Attach() *Attachment {
-	a := &Attachment{s: l.s}
+	a := &Attachment{s: l.s, counted: l.connected}
+	l.connected = false
 	// The session's end and the server's both end the connection.
 	ctx, cancel := context.WithCancel(l.s.life)
 	stop := context.AfterFunc(l.s.m.drain, cancel)
@@ -68,6 +71,9 @@ func (a *Attachment) Ended() (reason string, fault bool) {
 func (a *Attachment) Detach() {
 	if !a.detached.Swap(true) {
 		a.s.attached.Add(-1)
+		if a.counted {
+			a.s.disconnected()
+		}
 		a.cancel()
 	}
 }

@@ -11,10 +11,11 @@ import (
 // Lease is the right of one request to use a session. The session stays
 // Active until it is released.
 type Lease struct {
-	s        *session
-	released bool
-	request  string // empty: not identified
-	began    time.Time
+	s         *session
+	released  bool
+	connected bool   // Connect counted it
+	request   string // empty: not identified
+	began     time.Time
 }
 
 // RoundTrip sends an HTTP request to the agent's port; scheme and host of the
@@ -79,6 +80,9 @@ func (l *Lease) Release() {
 		l.s.used.move(now)
 		if l.request != "" {
 			l.s.log.index.request(ranRequest{l.request, l.began, now})
+		}
+		if l.connected {
+			l.s.disconnected()
 		}
 		l.s.gate.leave()
 	}

@@ -46,6 +46,10 @@ type Config struct {
 	NewSessionsPerSecond float64       // default: no bound
 	MemoryBudget         int64         // bytes of memory that sessions may be promised together; default: no bound
 	PerAgent             isolde.Limits // of every agent runtime, whose own may be stricter
+	// How many connections may be open, WebSockets and those of shells together;
+	// defaults 10,000 and 100.
+	MaxConnections        int
+	MaxSessionConnections int // of each session
 	// StartWait is how long a session may wait for its turn to start: for its
 	// place in the limits on new sessions, and for the sandboxes that start
 	// before it. Default 30 s, so that clients hear of it before they give up.
@@ -81,6 +85,8 @@ func (c *Config) setDefaults() {
 	set(&c.StuckAfter, 15*time.Minute)
 	set(&c.ReportBusyAfter, time.Hour)
 	c.MaxSessions = cmp.Or(c.MaxSessions, 5000)
+	c.MaxConnections = cmp.Or(c.MaxConnections, 10_000)
+	c.MaxSessionConnections = cmp.Or(c.MaxSessionConnections, 100)
 	if c.Logger == nil {
 		c.Logger = slog.New(slog.DiscardHandler)
 	}
@@ -108,6 +114,8 @@ type Manager struct {
 	drain    context.Context // ends when open connections are to be closed
 	closeAll context.CancelFunc
 	waiting  atomic.Int64 // calls of Acquire under way
+
+	connections atomic.Int64 // that Connect counted
 
 	opened time.Time // of the clock of paces
 	pace   pace      // of new sessions

@@ -40,12 +40,14 @@ type session struct {
 	shells   shells
 	gate     gate
 	attached atomic.Int64 // open connections
-	requests atomic.Int64
-	used     clock // when a caller last used it
-	kept     clock // when its agent last kept it alive
-	busy     atomic.Bool
-	runaway  atomic.Bool
-	user     atomic.Pointer[string] // nil until a request named one
+	// connections are those that Connect counted, some of which are yet to open.
+	connections atomic.Int64
+	requests    atomic.Int64
+	used        clock // when a caller last used it
+	kept        clock // when its agent last kept it alive
+	busy        atomic.Bool
+	runaway     atomic.Bool
+	user        atomic.Pointer[string] // nil until a request named one
 
 	mu        sync.Mutex
 	boxID     sandbox.ID

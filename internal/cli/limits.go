@@ -26,6 +26,8 @@ func (o *limitOptions) flags(c *cobra.Command) {
 	f.Float64Var(&o.limits.NewSessionsPerSecond, "max-new-sessions-per-second", 0, "`rate` at which sessions start; those beyond it wait for their turn (default: no bound)")
 	f.DurationVar(&o.limits.StartWait, "start-wait", 30*time.Second, "`time` that a session waits for its turn to start")
 	f.StringVar(&o.memoryBudget, "memory-budget", "", "`size` of memory that sessions may be promised together (their resources.memory), such as 64GiB, or 100% of the machine's (default: no bound)")
+	f.IntVar(&o.limits.MaxWebSockets, "max-websockets", 10_000, "`number` of WebSockets open at once, connections to shells among them")
+	f.IntVar(&o.limits.MaxSessionWebSockets, "max-session-websockets", 100, "`number` of those of each session")
 	f.IntVar(&o.limits.PerAgent.Sessions, "agent-max-sessions", 0, "`number` of sessions at once of each agent (default: no bound)")
 	f.Float64Var(&o.limits.PerAgent.NewSessionsPerSecond, "agent-max-new-sessions-per-second", 0, "`rate` at which sessions of each agent start (default: no bound)")
 	f.Float64Var(&o.limits.PerAgent.RequestsPerSecond, "agent-max-requests-per-second", 0, "`rate` of requests to each agent (default: no bound)")
@@ -37,7 +39,8 @@ func (o *limitOptions) flags(c *cobra.Command) {
 func (o *limitOptions) complete() (server.Limits, error) {
 	l := o.limits
 	for name, negative := range map[string]bool{
-		"max-sessions": l.MaxSessions < 1, "start-wait": l.StartWait <= 0, "report-busy-after": l.ReportBusyAfter <= 0,
+		"max-sessions": l.MaxSessions < 1, "max-websockets": l.MaxWebSockets < 1, "max-session-websockets": l.MaxSessionWebSockets < 1,
+		"start-wait": l.StartWait <= 0, "report-busy-after": l.ReportBusyAfter <= 0,
 		"max-new-sessions-per-second": l.NewSessionsPerSecond < 0, "agent-max-sessions": l.PerAgent.Sessions < 0,
 		"agent-max-new-sessions-per-second": l.PerAgent.NewSessionsPerSecond < 0, "agent-max-requests-per-second": l.PerAgent.RequestsPerSecond < 0,
 	} {

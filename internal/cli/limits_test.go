@@ -27,12 +27,13 @@ func TestMemoryBudget(t *testing.T) {
 }
 
 func TestLimitFlagsAreChecked(t *testing.T) {
-	good := limitOptions{limits: server.Limits{MaxSessions: 1, StartWait: time.Second, ReportBusyAfter: time.Hour}, busyTimeout: 2 * time.Hour}
+	good := limitOptions{limits: server.Limits{MaxSessions: 1, MaxWebSockets: 1, MaxSessionWebSockets: 1, StartWait: time.Second, ReportBusyAfter: time.Hour}, busyTimeout: 2 * time.Hour}
 	if l, err := good.complete(); err != nil || l.PerAgent.BusyTimeout != 7200 {
 		t.Errorf("%+v, %v", l, err)
 	}
 	for name, spoil := range map[string]func(*limitOptions){
 		"no sessions":  func(o *limitOptions) { o.limits.MaxSessions = 0 },
+		"no socket":    func(o *limitOptions) { o.limits.MaxSessionWebSockets = 0 },
 		"no wait":      func(o *limitOptions) { o.limits.StartWait = 0 },
 		"a rate":       func(o *limitOptions) { o.limits.PerAgent.RequestsPerSecond = -1 },
 		"busy timeout": func(o *limitOptions) { o.busyTimeout = time.Millisecond },
