@@ -42,6 +42,7 @@ func TestExamples(t *testing.T) {
 		{"python-mcp", checkMCP},
 		{"go-streaming", checkStreaming},
 		{"go-context", checkContext},
+		{"go-async", checkAsync},
 		{"typescript-streaming", checkStreaming},
 		{"typescript-context", checkContext},
 		{"typescript-multimodal", checkMultimodal},

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"regexp"
@@ -28,20 +29,20 @@ type calculatorArgs struct {
 }
 
 func assistantTools() ([]tool.BaseTool, error) {
-	weather, err1 := newTool("get_weather", "Tell the current weather.", func(in weatherArgs) (string, error) {
+	weather, err1 := newTool("get_weather", "Tell the current weather.", func(_ context.Context, in weatherArgs) (string, error) {
 		if in.City == "" {
 			in.City = "your city"
 		}
 		return "It is sunny in " + in.City + ".", nil // a dummy, so that the example needs no network
 	})
-	clock, err2 := newTool("get_time", "Tell the current date and time.", func(in timeArgs) (string, error) {
+	clock, err2 := newTool("get_time", "Tell the current date and time.", func(_ context.Context, in timeArgs) (string, error) {
 		zone, err := time.LoadLocation(in.Timezone)
 		if err != nil {
 			return "", err
 		}
 		return time.Now().In(zone).Format("2006-01-02 15:04:05 MST"), nil
 	})
-	calculator, err3 := newTool("calculator", "Work out an arithmetic expression.", func(in calculatorArgs) (string, error) {
+	calculator, err3 := newTool("calculator", "Work out an arithmetic expression.", func(_ context.Context, in calculatorArgs) (string, error) {
 		return evaluate(in.Expression)
 	})
 	for _, err := range []error{err1, err2, err3} {

@@ -12,9 +12,9 @@ const failed = "error: "
 
 // newTool makes a tool of a function. Its error is told to the model, which may
 // do better, in place of ending the turn.
-func newTool[In any](name, description string, f func(In) (string, error)) (tool.BaseTool, error) {
-	return utils.InferTool(name, description, func(_ context.Context, in In) (string, error) {
-		answer, err := f(in)
+func newTool[In any](name, description string, f func(context.Context, In) (string, error)) (tool.BaseTool, error) {
+	return utils.InferTool(name, description, func(ctx context.Context, in In) (string, error) {
+		answer, err := f(ctx, in)
 		if err != nil {
 			return failed + err.Error(), nil
 		}
