@@ -1,7 +1,6 @@
 # make run and make test are all that a fresh machine needs; make help lists the rest.
 SHELL := /bin/bash
 GO ?= go
-VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LINT := bin/golangci-lint
 
 .PHONY: help
@@ -13,7 +12,7 @@ build: bin/isolde bin/runsc ## build bin/isolde and bin/runsc
 
 .PHONY: bin/isolde
 bin/isolde:
-	$(GO) build -trimpath -ldflags "-s -w -X github.com/isolde-run/isolde/internal/cli.Version=$(VERSION)" -o $@ ./cmd/isolde
+	$(GO) build -trimpath -ldflags "-s -w" -o $@ ./cmd/isolde
 
 # gVisor is a module of its own and takes two minutes to build, once.
 bin/runsc: tools/runsc/go.mod tools/runsc/go.sum
