@@ -41,6 +41,9 @@ func (o *serverOptions) flags(c *cobra.Command, logLevel string) {
 // complete fills the configuration from the other options.
 func (o *serverOptions) complete(a *app) (err error) {
 	o.config.Version = thisBuild().Version
+	if o.config.InitTimeout <= 0 {
+		return isolde.Errorf(isolde.CodeInvalid, "--init-timeout %s must be above zero", o.config.InitTimeout).WithHint("for example 2m")
+	}
 	if o.config.DataDir != "" {
 		if o.config.DataDir, err = filepath.Abs(o.config.DataDir); err != nil {
 			return err
@@ -60,7 +63,7 @@ func (o *serverOptions) complete(a *app) (err error) {
 func (o *serverOptions) logger(w *terminal) (*slog.Logger, error) {
 	var level slog.Level
 	if err := level.UnmarshalText([]byte(o.logLevel)); err != nil {
-		return nil, isolde.Errorf(isolde.CodeInvalid, "--log-level %q is not known", o.logLevel).WithHint("`level` of the log: debug, info, warn or error")
+		return nil, isolde.Errorf(isolde.CodeInvalid, "--log-level %q is not known", o.logLevel).WithHint("debug, info, warn or error")
 	}
 	options := &slog.HandlerOptions{Level: level}
 	switch o.logFormat {
@@ -69,7 +72,7 @@ func (o *serverOptions) logger(w *terminal) (*slog.Logger, error) {
 	case "json":
 		return slog.New(slog.NewJSONHandler(w, options)), nil
 	}
-	return nil, isolde.Errorf(isolde.CodeInvalid, "--log-format %q is not known", o.logFormat).WithHint("`form` of the log: text or json")
+	return nil, isolde.Errorf(isolde.CodeInvalid, "--log-format %q is not known", o.logFormat).WithHint("text or json")
 }
 
 // runningServer is a server in this process that takes requests.
