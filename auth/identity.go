@@ -33,6 +33,15 @@ const (
 // AllRights are the rights in the order in which they are listed.
 var AllRights = []Right{Invoke, InvokeForUser, Command, Control, Operator}
 
+// rightsList names all rights for a hint.
+func rightsList() string {
+	names := make([]string, len(AllRights))
+	for i, r := range AllRights {
+		names[i] = string(r)
+	}
+	return strings.Join(names, ", ")
+}
+
 // tokenRights are what a bearer token allows at the agent runtime whose
 // authorizer took it. The user of such a call is the token's.
 var tokenRights = []Right{Invoke, Command}

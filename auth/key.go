@@ -74,11 +74,11 @@ func (k *Key) check() error {
 	case !secretRE.MatchString(string(k.SessionToken)):
 		return isolde.Errorf(isolde.CodeInvalid, "the token of key %s may hold visible ASCII characters only", k.ID)
 	case len(k.Rights) == 0:
-		return isolde.Errorf(isolde.CodeInvalid, "key %s has no rights", k.ID).WithHint("there are %v", AllRights)
+		return isolde.Errorf(isolde.CodeInvalid, "key %s has no rights", k.ID).WithHint("there are: %s", rightsList())
 	}
 	for _, r := range k.Rights {
 		if !slices.Contains(AllRights, r) {
-			return isolde.Errorf(isolde.CodeInvalid, "key %s has the right %q, which is none", k.ID, r).WithHint("there are %v", AllRights)
+			return isolde.Errorf(isolde.CodeInvalid, "key %s has the right %q, which is none", k.ID, r).WithHint("there are: %s", rightsList())
 		}
 	}
 	for _, glob := range k.Runtimes {

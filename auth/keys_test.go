@@ -89,7 +89,7 @@ func TestBadKeys(t *testing.T) {
 		"no id":           {"- {secret: first-secret-of-20-and-more, name: ci, rights: [invoke]}", "access key id", 0o600},
 		"a short secret":  {"- {id: ISOLFIRST, secret: first-secret, name: ci, rights: [invoke]}", "12 characters", 0o600},
 		"no name":         {"- {id: ISOLFIRST, secret: first-secret-of-20-and-more, rights: [invoke]}", "name", 0o600},
-		"no rights":       {"- {id: ISOLFIRST, secret: first-secret-of-20-and-more, name: ci}", "no rights", 0o600},
+		"no rights":       {"- {id: ISOLFIRST, secret: first-secret-of-20-and-more, name: ci}", "no rights (there are: invoke, invoke-for-user, ", 0o600},
 		"an unknown one":  {"- {id: ISOLFIRST, secret: first-secret-of-20-and-more, name: ci, rights: [all]}", `"all"`, 0o600},
 		"a bad pattern":   {"- {id: ISOLFIRST, secret: first-secret-of-20-and-more, name: ci, rights: [invoke], runtimes: ['[']}", `"["`, 0o600},
 		"the same id":     {good + good, "twice", 0o600},
