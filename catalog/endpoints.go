@@ -162,7 +162,8 @@ func (c *Catalog) Endpoint(ctx context.Context, id isolde.RuntimeID, name isolde
 	if _, err := c.cfg.Store.Runtime(ctx, string(id)); err != nil {
 		return isolde.Endpoint{}, err
 	}
-	return isolde.Endpoint{}, isolde.Errorf(isolde.CodeNotFound, "agent runtime %s has no endpoint %q", id, name)
+	return isolde.Endpoint{}, isolde.Errorf(isolde.CodeNotFound, "agent runtime %s has no endpoint %q", id, name).
+		WithHint("isolde endpoint ls lists them")
 }
 
 func (c *Catalog) settledEndpoint(ctx context.Context, id isolde.RuntimeID, name isolde.EndpointName) (isolde.Endpoint, error) {

@@ -55,7 +55,8 @@ func (c *Catalog) Resolve(ctx context.Context, target string, qualifier isolde.E
 	if err := en.broken[qualifier]; err != nil {
 		return nil, err
 	}
-	return nil, isolde.Errorf(isolde.CodeNotFound, "agent runtime %s has no endpoint %q", en.runtime.ID, qualifier)
+	return nil, isolde.Errorf(isolde.CodeNotFound, "agent runtime %s has no endpoint %q", en.runtime.ID, qualifier).
+		WithHint("isolde endpoint ls lists them")
 }
 
 // load reads a runtime's endpoints into the cache. fill makes sure that a

@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -86,7 +87,11 @@ None of them holds another.`,
 			}
 			var may []auth.Right
 			for _, r := range rights {
-				may = append(may, auth.Right(strings.TrimSpace(r)))
+				right := auth.Right(strings.TrimSpace(r))
+				if !slices.Contains(auth.AllRights, right) {
+					return isolde.Errorf(isolde.CodeInvalid, "--rights: %q is no right", right).WithHint("there are: invoke, invoke-for-user, command, control, operator")
+				}
+				may = append(may, right)
 			}
 			key, err := auth.NewKey(args[0], may...)
 			if err != nil {

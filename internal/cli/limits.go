@@ -38,14 +38,23 @@ func (o *limitOptions) flags(c *cobra.Command) {
 // complete checks the flags and fills the limits.
 func (o *limitOptions) complete() (server.Limits, error) {
 	l := o.limits
-	for name, negative := range map[string]bool{
-		"max-sessions": l.MaxSessions < 1, "max-websockets": l.MaxWebSockets < 1, "max-session-websockets": l.MaxSessionWebSockets < 1,
-		"start-wait": l.StartWait <= 0, "report-busy-after": l.ReportBusyAfter <= 0,
-		"max-new-sessions-per-second": l.NewSessionsPerSecond < 0, "agent-max-sessions": l.PerAgent.Sessions < 0,
-		"agent-max-new-sessions-per-second": l.PerAgent.NewSessionsPerSecond < 0, "agent-max-requests-per-second": l.PerAgent.RequestsPerSecond < 0,
+	for _, flag := range []struct {
+		name  string
+		value any
+		wrong bool
+	}{
+		{"max-sessions", l.MaxSessions, l.MaxSessions < 1},
+		{"max-websockets", l.MaxWebSockets, l.MaxWebSockets < 1},
+		{"max-session-websockets", l.MaxSessionWebSockets, l.MaxSessionWebSockets < 1},
+		{"start-wait", l.StartWait, l.StartWait <= 0},
+		{"report-busy-after", l.ReportBusyAfter, l.ReportBusyAfter <= 0},
+		{"max-new-sessions-per-second", l.NewSessionsPerSecond, l.NewSessionsPerSecond < 0},
+		{"agent-max-sessions", l.PerAgent.Sessions, l.PerAgent.Sessions < 0},
+		{"agent-max-new-sessions-per-second", l.PerAgent.NewSessionsPerSecond, l.PerAgent.NewSessionsPerSecond < 0},
+		{"agent-max-requests-per-second", l.PerAgent.RequestsPerSecond, l.PerAgent.RequestsPerSecond < 0},
 	} {
-		if negative {
-			return l, isolde.Errorf(isolde.CodeInvalid, "--%s must be above zero", name)
+		if flag.wrong {
+			return l, isolde.Errorf(isolde.CodeInvalid, "--%s is %v; it must be above zero", flag.name, flag.value)
 		}
 	}
 	if o.busyTimeout < 0 || o.busyTimeout%time.Second != 0 || o.busyTimeout > math.MaxInt32*time.Second {

@@ -28,7 +28,9 @@ func (a *app) root() *cobra.Command {
 		SilenceUsage:  true,
 	}
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return isolde.Errorf(isolde.CodeInvalid, "%s", err.Error()).WithHint("see: %s --help", c.CommandPath())
+		// pflag shows the parser's own words after the value: strconv.ParseInt: parsing "x": invalid syntax.
+		message, _, _ := strings.Cut(err.Error(), ": strconv.")
+		return isolde.Errorf(isolde.CodeInvalid, "%s", message).WithHint("see: %s --help", c.CommandPath())
 	})
 	root.AddGroup(
 		&cobra.Group{ID: groupProject, Title: "Your agent:"},
