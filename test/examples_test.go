@@ -79,6 +79,7 @@ func checkClients(t *testing.T, b *bed, arn string) {
 	}{
 		{"2 * 5 is 10.\n", []string{"python3", "../examples/clients/boto3_client.py", arn, "2X5"}},
 		{"2 * 5 is 10.\n", []string{"node", filepath.Join(js, "example.mjs"), arn, "2X5"}},
+		{"2 * 5 is 10.\n", []string{"go", "run", "-C", "../examples/clients/go", ".", arn, "2X5"}},
 		{`data: "10."`, []string{"sh", "../examples/clients/curl_client.sh", arn, "2X5"}},
 		{"status: READY\n2 * 5 is 10.\n10 + 34 is 44.\n", []string{"python3", "../examples/clients/runtime.py", "../examples/python-streaming", "2X5"}},
 	} {
