@@ -26,12 +26,14 @@ run: build ## start a server, deploy and invoke examples/python-streaming; Ctrl-
 	@scripts/prerequisites python
 	@scripts/run
 
-# Packages run one by one: the tests of drivers look for what is left on the machine.
+# Packages that start sandboxes run one by one, as they look for what is left on the machine.
 # End to end, servers run as users have them, without the race detector.
+SANDBOXES := /(image|network|sandbox|server|internal)(/|$$)
 .PHONY: test
 test: build ## run all tests, installing what they need
 	@scripts/prerequisites python node
-	$(GO) test -race -p 1 -timeout 40m $$($(GO) list ./... | grep -v /test$$)
+	$(GO) test -race -timeout 40m $$($(GO) list ./... | grep -vE '/test$$|$(SANDBOXES)')
+	$(GO) test -race -p 1 -timeout 40m $$($(GO) list ./... | grep -E '$(SANDBOXES)')
 	$(GO) test -timeout 40m ./test
 	scripts/test-modules
 
